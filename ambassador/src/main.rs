@@ -1,0 +1,3 @@
+//! The `ambassador` command: parse, start logs, call the library.
+
+fn main() {}

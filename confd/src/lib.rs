@@ -1,0 +1,1 @@
+//! Renders proxy configurations from Consul and brings them into running load balancers.

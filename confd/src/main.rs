@@ -1,0 +1,3 @@
+//! The `confd` command: parse, start logs, call the library.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Typed access to Consul: consulrs' requests over a transport of our own.

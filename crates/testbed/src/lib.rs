@@ -1,0 +1,1 @@
+//! Real servers for tests: Consul, Docker Engine and HAProxy, each on free ports or in a namespace of its own, stopped when dropped.

@@ -1,0 +1,1 @@
+//! DockerCoins, the sample application: rng, hasher, worker and webui.

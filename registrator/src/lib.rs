@@ -1,0 +1,1 @@
+//! Registers this node's containers in Consul.

@@ -1,0 +1,3 @@
+//! The `registrator` command: parse, start logs, call the library.
+
+fn main() {}
