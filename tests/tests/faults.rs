@@ -1,0 +1,108 @@
+//! Parts die and come back: everything else goes on, and nobody has to help.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tests::{coins, compose, eventually, rng_addresses, settle};
+
+/// Returns how often each container of the stack was restarted, and when it was last started.
+async fn lives() -> BTreeMap<String, (u64, String)> {
+    let mut lives = BTreeMap::new();
+    for service in
+        ["consul", "registrator", "confd", "ambassador", "hasher", "redis", "webui", "worker"]
+    {
+        for container in compose::containers(service).await.unwrap() {
+            lives.insert(
+                format!("{service} {}", container.id),
+                (container.restarts, container.started_at),
+            );
+        }
+    }
+    lives
+}
+
+#[tokio::test]
+async fn redis_away_for_five_seconds_ends_no_process() {
+    settle(3, 1).await.unwrap();
+    let redis = compose::containers("redis").await.unwrap().remove(0);
+    let before = lives().await;
+    compose::docker(&["kill", "--signal", "KILL", &redis.id]).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let away = tests::http::get(&format!("{}/json", coins::WEBUI)).await.unwrap();
+    assert_eq!(away.status, 503, "the web interface says that redis is away");
+    assert!(away.took < Duration::from_secs(2), "it took {:?} to say so", away.took);
+    compose::docker(&["start", &redis.id]).await.unwrap();
+
+    let count = || async { coins::hashes().await.ok().map(|(hashes, _)| hashes) };
+    let (first, _) = eventually("webui recovers", Duration::from_secs(15), count).await.unwrap();
+    let more = || async { (coins::hashes().await.ok()?.0 > first).then_some(()) };
+    let (_, took) = eventually("workers mine again", Duration::from_secs(15), more).await.unwrap();
+    println!("workers mined again {took:?} after webui had recovered");
+    let after = lives().await;
+    for (name, life) in before.iter().filter(|(name, _)| !name.starts_with("redis")) {
+        assert_eq!(after.get(name), Some(life), "{name} did not live through it");
+    }
+}
+
+#[tokio::test]
+async fn an_engine_restart_ends_nobody_and_is_caught_up() {
+    let (ambassador, _) = settle(5, 4).await.unwrap();
+    let before = lives().await;
+    let victim = compose::containers("rng").await.unwrap().remove(0);
+    compose::run("tests/engine", &["stop"]).await.unwrap();
+    // While no engine watches, one instance dies.
+    compose::run("kill", &["-KILL", &victim.pid.to_string()]).await.unwrap();
+    let (hashes, _) = coins::hashes().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(coins::hashes().await.unwrap().0 > hashes, "mining stopped with the engine");
+    compose::run("tests/engine", &["start"]).await.unwrap();
+
+    // The restart policy brings the dead instance back, with a new address or the old one.
+    let what = "Consul and the ambassador equal what the engine runs";
+    let probe = || async {
+        let running = rng_addresses().await.ok()?;
+        let consul: Vec<String> =
+            compose::registered("rng").await.ok()?.iter().map(|ip| format!("{ip}:80")).collect();
+        (running.len() >= 3
+            && consul == running
+            && ambassador.serving("rng").await.ok()? == running)
+            .then_some(())
+    };
+    let (_, took) = eventually(what, Duration::from_secs(5), probe).await.unwrap();
+    println!("exact {took:?} after the engine answered again");
+    let after = lives().await;
+    for (name, life) in &before {
+        assert_eq!(after.get(name), Some(life), "{name} did not live through it");
+    }
+}
+
+#[tokio::test]
+async fn traffic_goes_on_while_the_control_plane_is_dead() {
+    settle(5, 2).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let since = coins::now();
+    let mut stopped = Vec::new();
+    for service in ["registrator", "confd", "consul"] {
+        let container = compose::containers(service).await.unwrap().remove(0);
+        compose::docker(&["kill", "--signal", "KILL", &container.id]).await.unwrap();
+        stopped.push(container.id);
+    }
+    let (before, from) = coins::hashes().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    let (after, to) = coins::hashes().await.unwrap();
+    let rate = (after - before) / (to - from);
+    println!("hashes/s without registrator, confd and Consul: {rate:.1}");
+    assert!(rate > 14.0, "rate fell to {rate:.1}");
+
+    // The world changes meanwhile; then the control plane returns, in no particular order.
+    let victim = compose::containers("rng").await.unwrap().remove(0);
+    compose::docker(&["stop", "--time", "1", &victim.id]).await.unwrap();
+    for id in stopped.iter().rev() {
+        compose::docker(&["start", id]).await.unwrap();
+    }
+    let (ambassador, took) = settle(5, 3).await.unwrap();
+    println!("everything exact {took:?} after Compose was done");
+    assert_eq!(coins::worker_errors(&since).await.unwrap(), [""; 0], "errors of workers");
+    assert_eq!(ambassador.serving("rng").await.unwrap(), rng_addresses().await.unwrap());
+}
