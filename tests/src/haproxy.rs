@@ -106,6 +106,13 @@ impl Ambassador {
         Ok(addresses)
     }
 
+    /// Returns the names of all frontends and backends, one per line.
+    pub async fn proxies(&self) -> anyhow::Result<String> {
+        let csv = self.ask("runtime.sock", "show stat -1 3 -1").await?;
+        let names: Vec<&str> = csv.lines().filter_map(|line| line.split(',').next()).collect();
+        Ok(names.join("\n"))
+    }
+
     /// Returns how often this HAProxy was reloaded since its master process started.
     pub async fn reloads(&self) -> anyhow::Result<u64> {
         let processes = self.ask("master.sock", "show proc").await?;

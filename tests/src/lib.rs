@@ -50,7 +50,7 @@ pub async fn settle(workers: u32, rng: u32) -> anyhow::Result<(haproxy::Ambassad
     compose::scale(&[("worker", workers), ("rng", rng)]).await?;
     let ambassador = haproxy::Ambassador::of_the_stack().await?;
     let what = format!("the ambassador serves {rng} rng, one hasher and redis");
-    let ((), took) = eventually(&what, Duration::from_secs(60), || async {
+    let ((), took) = eventually(&what, Duration::from_mins(1), || async {
         let expected = rng_addresses().await.ok()?;
         (expected.len() == rng as usize
             && ambassador.serving("rng").await.ok()? == expected

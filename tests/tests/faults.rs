@@ -37,7 +37,7 @@ async fn redis_away_for_five_seconds_ends_no_process() {
     let count = || async { coins::hashes().await.ok().map(|(hashes, _)| hashes) };
     let (first, _) = eventually("webui recovers", Duration::from_secs(15), count).await.unwrap();
     let more = || async { (coins::hashes().await.ok()?.0 > first).then_some(()) };
-    let (_, took) = eventually("workers mine again", Duration::from_secs(15), more).await.unwrap();
+    let ((), took) = eventually("workers mine again", Duration::from_secs(15), more).await.unwrap();
     println!("workers mined again {took:?} after webui had recovered");
     let after = lives().await;
     for (name, life) in before.iter().filter(|(name, _)| !name.starts_with("redis")) {
@@ -69,7 +69,7 @@ async fn an_engine_restart_ends_nobody_and_is_caught_up() {
             && ambassador.serving("rng").await.ok()? == running)
             .then_some(())
     };
-    let (_, took) = eventually(what, Duration::from_secs(5), probe).await.unwrap();
+    let ((), took) = eventually(what, Duration::from_secs(5), probe).await.unwrap();
     println!("exact {took:?} after the engine answered again");
     let after = lives().await;
     for (name, life) in &before {

@@ -42,7 +42,7 @@ async fn a_killed_instance_costs_no_request() {
     let gone = format!("{}:80", victim.address);
     let what = format!("no new connection goes to {gone}");
     let probe = || async { (!ambassador.serving("rng").await.ok()?.contains(&gone)).then_some(()) };
-    let (_, took) = eventually(&what, FOLLOW, probe).await.unwrap();
+    let ((), took) = eventually(&what, FOLLOW, probe).await.unwrap();
     println!("killed instance out of the ambassador {took:?} after docker kill returned");
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(coins::worker_errors(&since).await.unwrap(), [""; 0], "errors of workers");
