@@ -1,0 +1,50 @@
+# shellcheck shell=bash
+# What every set-up script shares: clear lines, and progress with the time it took.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:$HOME/.cargo/bin # where dockerd and cargo may be, whoever calls
+
+# The addresses that docker-compose.yml publishes.
+export webui="http://localhost:${WEBUI_PORT:-8000}" consul="http://localhost:${CONSUL_PORT:-8500}" stats="http://localhost:${STATS_PORT:-8404}"
+
+say() { printf '==> %s\n' "$*"; }
+
+# die WHAT WAY_OUT: one line, what is wrong and what to do about it.
+die() {
+  printf 'make: %s; %s\n' "$1" "$2" >&2
+  exit 1
+}
+
+has() { command -v "$1" >/dev/null; }
+
+# step TEXT COMMAND...: runs something long; shows the time it takes, and its output only if it fails.
+step() {
+  local text=$1 start=$SECONDS status=0 log pid
+  shift
+  log=$(mktemp)
+  "$@" >"$log" 2>&1 </dev/null &
+  pid=$!
+  # shellcheck disable=SC2064 # these are the values that are meant
+  trap "kill $pid 2>/dev/null; rm -f '$log'; exit 130" INT TERM
+  [ -t 1 ] || printf '    %s ...\n' "$text"
+  while kill -0 "$pid" 2>/dev/null; do
+    [ ! -t 1 ] || printf '\r\033[K    %s ... %d s  \033[2m%.60s\033[0m' "$text" $((SECONDS - start)) "$(tail -n 1 "$log" | tr -d '\r\033')"
+    sleep 0.2
+  done
+  wait "$pid" || status=$?
+  trap - INT TERM
+  [ ! -t 1 ] || printf '\r\033[K'
+  if [ "$status" -ne 0 ]; then
+    tail -n 30 "$log" >&2
+    rm -f "$log"
+    die "failed after $((SECONDS - start)) s: $text" "the lines above say why"
+  fi
+  rm -f "$log"
+  printf '    %s: done in %d s\n' "$text" $((SECONDS - start))
+}
+
+# fetch URL: what it answers, or failure; never waits long.
+fetch() { curl --silent --fail --max-time 5 "$1" 2>/dev/null; }
+
+# reachable: whether a Docker Engine answers.
+reachable() { docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
