@@ -40,7 +40,7 @@ RUN . /etc/os-release \
        done \
     && cd /tmp && apt-get download -qq consul/bullseye && dpkg -x consul_*.deb consul \
     && mv consul/usr/bin/consul /usr/bin/consul \
-    && rm -rf consul consul_*.deb /var/lib/apt/lists/* /etc/apt/sources.list.d/bullseye.list \
+    && rm -rf consul consul_*.deb /var/lib/apt/lists/* /var/cache/apt/* /etc/apt/sources.list.d/bullseye.list \
     && mkdir -p /consul/data /consul/config && chown -R 100:1000 /consul
 
 FROM consul-${CONSUL} AS consul
@@ -67,7 +67,7 @@ LABEL org.opencontainers.image.title="registrator" \
 # ---- the load balancer itself, shared by the ambassador, which runs it, and confd, which checks files with it
 FROM debian AS haproxy
 RUN apt-get update -qq && apt-get install -qq --no-install-recommends haproxy >/dev/null \
-    && rm -rf /var/lib/apt/lists/* \
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* \
     && mkdir -p /run/ambassador /var/lib/confd && chown haproxy:haproxy /run/ambassador /var/lib/confd
 USER haproxy
 
@@ -105,7 +105,7 @@ LABEL org.opencontainers.image.title="dockercoins" \
 # ---- redis: where the sample application keeps its coins
 FROM debian AS redis
 RUN apt-get update -qq && apt-get install -qq --no-install-recommends redis-server >/dev/null \
-    && rm -rf /var/lib/apt/lists/* \
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* \
     && mkdir /data && chown redis:redis /data
 WORKDIR /data
 VOLUME /data

@@ -48,3 +48,34 @@ fetch() { curl --silent --fail --max-time 5 "$1" 2>/dev/null; }
 
 # reachable: whether a Docker Engine answers.
 reachable() { docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
+
+# What `ready` and `status` read off the running system.
+
+# instances SERVICE: how many of it Consul's catalog lists.
+instances() { fetch "$consul/v1/catalog/service/$1" | grep -o '"ServiceID":' | wc -l; }
+
+# servers [SERVICE]: the ambassador's servers, of one service or of all, as `backend server address status weight sessions`.
+servers() {
+  fetch "$stats/stats;csv;norefresh" | awk -F, -v service="${1:-}" '
+    NR == 1 { sub(/^# /, ""); for (i = 1; i <= NF; i++) column[$i] = i; next }
+    $2 == "FRONTEND" || $2 == "BACKEND" || NF < 2 || !index($1, service) { next }
+    { gsub(/ /, "-", $column["status"])
+      print $1, $2, $column["addr"], $column["status"], $column["weight"], $column["stot"] }'
+}
+
+# serving SERVICE: how many of its servers get traffic.
+serving() { servers "$1" | awk '$4 ~ /^(UP|no-check)/ && $5 > 0 { n++ } END { print n + 0 }'; }
+
+# hashes: how many were mined so far, and the clock it was read off.
+hashes() { fetch "$webui/json" | sed -nE 's/.*"hashes":"([0-9]+)".*"now":([0-9.]+).*/\1 \2/p'; }
+
+# rate SECONDS: hashes per second over that time; a worker reports every 1.2 s, so 12 is a good length.
+rate() {
+  local before after
+  before=$(hashes)
+  sleep "$1"
+  after=$(hashes)
+  awk -v b="$before" -v a="$after" 'BEGIN {
+    if (split(b, x, " ") < 2 || split(a, y, " ") < 2) { print "?"; exit }
+    printf "%.1f\n", (y[1] - x[1]) / (y[2] - x[2]) }'
+}
