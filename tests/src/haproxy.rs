@@ -113,6 +113,11 @@ impl Ambassador {
         Ok(names.join("\n"))
     }
 
+    /// Reloads HAProxy as an operator would, and returns what it answered.
+    pub async fn reload(&self) -> anyhow::Result<String> {
+        self.ask("master.sock", "reload").await
+    }
+
     /// Returns how often this HAProxy was reloaded since its master process started.
     pub async fn reloads(&self) -> anyhow::Result<u64> {
         let processes = self.ask("master.sock", "show proc").await?;
