@@ -1,7 +1,7 @@
 # The verbs. Each calls a script, cargo or Compose, nothing more.
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help up down status logs images test test-slow lint clean
+.PHONY: help up down status logs images test test-slow bench lint clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -26,6 +26,9 @@ test: ## every test, on real servers
 
 test-slow: ## the same with many more random cases
 	@PROPTEST_CASES=$${PROPTEST_CASES:-5000} setup/test
+
+bench: ## the measurements of docs/benchmarks.md, on a stack of their own
+	@setup/packages docker build && setup/images && bench/run
 
 lint: ## rustfmt, clippy, shellcheck
 	@setup/lint

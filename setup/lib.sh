@@ -4,6 +4,14 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:$HOME/.cargo/bin # where dockerd and cargo may be, whoever calls
 
+# Ports and the like may be set in .env, which Compose reads too.
+if [ -e .env ]; then
+  set -a
+  # shellcheck source=/dev/null
+  . ./.env
+  set +a
+fi
+
 # The addresses that docker-compose.yml publishes.
 export webui="http://localhost:${WEBUI_PORT:-8000}" consul="http://localhost:${CONSUL_PORT:-8500}" stats="http://localhost:${STATS_PORT:-8404}"
 
