@@ -1,1 +1,4 @@
 //! Real servers for tests: Consul, Docker Engine and HAProxy, each on free ports or in a namespace of its own, stopped when dropped.
+
+pub mod consul;
+pub mod process;
