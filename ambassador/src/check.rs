@@ -1,0 +1,103 @@
+//! HAProxy's own verdict on a configuration.
+
+use std::io;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::process::Command;
+
+use crate::args::Place;
+
+/// A check takes about 20 ms; names that do not resolve make it wait for the resolver.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// What HAProxy says about a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// HAProxy would load it.
+    Good,
+    /// HAProxy would not, and says why.
+    Bad(String),
+}
+
+/// Asks HAProxy whether it would load `text` next to the base configuration.
+///
+/// An error means that there is no verdict: the program did not run to its end.
+pub(crate) async fn check(place: &Place, text: &str) -> io::Result<Verdict> {
+    let staged = tempfile::Builder::new()
+        .prefix("haproxy.cfg.staged.")
+        .tempfile_in(place.directory.path())?;
+    tokio::fs::write(staged.path(), text).await?;
+    let run = Command::new(&place.haproxy)
+        .arg("-c")
+        .arg("-f")
+        .arg(place.directory.base())
+        .arg("-f")
+        .arg(staged.path())
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = tokio::time::timeout(LIMIT, run)
+        .await
+        .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "haproxy -c does not end"))??;
+    if output.status.success() {
+        return Ok(Verdict::Good);
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Ok(Verdict::Bad(message(&said, staged.path(), &output.status.to_string())))
+}
+
+/// Returns HAProxy's words with the lasting name of the file in them; without any, the status.
+fn message(said: &str, staged: &Path, status: &str) -> String {
+    let said = said.replace(&staged.display().to_string(), "haproxy.cfg");
+    match said.trim() {
+        "" => format!("haproxy -c ended with {status} and said nothing"),
+        said => said.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::directory::Directory;
+
+    fn place(folder: &Path, haproxy: &str) -> Place {
+        let directory = Directory::new(folder);
+        directory.write(&directory.base(), "").unwrap();
+        Place { directory, haproxy: haproxy.into() }
+    }
+
+    #[tokio::test]
+    async fn haproxy_accepts_an_empty_configuration_and_names_the_fault_of_a_bad_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = place(folder.path(), "haproxy");
+        assert_eq!(check(&place, "").await.unwrap(), Verdict::Good);
+        let Verdict::Bad(message) = check(&place, "frontend f\n  nonsense\n").await.unwrap() else {
+            panic!("accepted")
+        };
+        assert!(message.contains("haproxy.cfg:2"), "{message}");
+        assert!(message.contains("nonsense"), "{message}");
+        assert!(!message.contains("staged"), "{message}");
+    }
+
+    #[tokio::test]
+    async fn a_check_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        check(&place(folder.path(), "haproxy"), "nonsense").await.unwrap();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[tokio::test]
+    async fn without_the_program_there_is_no_verdict() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(check(&place(folder.path(), "/no/such/program"), "").await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_silent_refusal_is_reported_by_its_status() {
+        let folder = tempfile::tempdir().unwrap();
+        let verdict = check(&place(folder.path(), "false"), "").await.unwrap();
+        assert!(matches!(verdict, Verdict::Bad(message) if message.contains("exit status: 1")));
+    }
+}

@@ -1,0 +1,153 @@
+//! Brings configurations into the running HAProxy, and remembers the accepted ones.
+
+use std::io;
+use std::time::Duration;
+
+use daemon::backoff::{Delays, delays};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+
+use crate::args::Place;
+use crate::check::{Verdict, check};
+use crate::directory::{Version, read, version};
+use crate::log_lines::Journal;
+use crate::master::{Reload, reload};
+use crate::settle::{EMPTY, accept};
+
+/// How often to look whether somebody else has changed `haproxy.cfg`.
+const LOOK: Duration = Duration::from_secs(2);
+/// HAProxy's words arrive by another way than its answer.
+const LAG: Duration = Duration::from_millis(20);
+
+/// How an attempt to bring in a configuration ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// HAProxy serves it.
+    Applied,
+    /// HAProxy serves what it served before, for this reason.
+    Rejected(String),
+}
+
+/// Whoever brings configurations into a running HAProxy.
+pub(crate) struct Configurator<'a> {
+    pub(crate) place: &'a Place,
+    pub(crate) journal: &'a Journal,
+    /// A configuration that was refused at the start and is tried again.
+    pub(crate) retry: &'a watch::Sender<Option<String>>,
+}
+
+impl Configurator<'_> {
+    /// Serves until dropped: signals, and changes made by others.
+    pub(crate) async fn serve(&self) -> io::Result<()> {
+        let mut hang_up = signal(SignalKind::hangup())?;
+        let mut user = signal(SignalKind::user_defined2())?;
+        let mut look = interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut seen = None;
+        let mut attempts = Attempts { delays: delays(), due: Instant::now() };
+        loop {
+            let result = tokio::select! {
+                _ = hang_up.recv() => self.load().await,
+                _ = user.recv() => self.load().await,
+                _ = look.tick() => self.look(&mut seen, &mut attempts).await,
+            };
+            if let Err(error) = result {
+                tracing::warn!(%error, "the configuration could not be looked after");
+            }
+        }
+    }
+
+    /// Brings in a text from elsewhere. A refused one is kept as `haproxy.cfg.rejected`.
+    pub(crate) async fn apply(&self, text: &str) -> io::Result<Outcome> {
+        let directory = &self.place.directory;
+        if let Verdict::Bad(message) = check(self.place, text).await? {
+            return self.reject(text, message);
+        }
+        let old = read(&directory.config())?;
+        directory.write(&directory.config(), text)?;
+        let outcome = self.reload(text).await?;
+        if let (Outcome::Rejected(_), Some(old)) = (&outcome, old) {
+            directory.write(&directory.config(), &old)?;
+        }
+        Ok(outcome)
+    }
+
+    /// Makes HAProxy load `haproxy.cfg` as it is on disk.
+    async fn load(&self) -> io::Result<()> {
+        let text = read(&self.place.directory.config())?.unwrap_or_default();
+        let outcome = match check(self.place, &text).await? {
+            Verdict::Good => self.reload(&text).await?,
+            Verdict::Bad(message) => self.reject(&text, message)?,
+        };
+        match outcome {
+            Outcome::Applied => tracing::info!("configuration loaded"),
+            Outcome::Rejected(message) => tracing::error!(%message, "configuration refused"),
+        }
+        Ok(())
+    }
+
+    async fn reload(&self, text: &str) -> io::Result<Outcome> {
+        let from = self.journal.now();
+        match reload(&self.place.directory.master()).await {
+            Ok(Reload::Loaded) => {
+                accept(self.place, text)?;
+                self.retry.send_replace(None);
+                Ok(Outcome::Applied)
+            }
+            Ok(Reload::Failed) => {
+                sleep(LAG).await;
+                self.reject(text, self.journal.complaints(from))
+            }
+            Err(error) => self.reject(text, format!("haproxy did not reload: {error}")),
+        }
+    }
+
+    fn reject(&self, text: &str, message: String) -> io::Result<Outcome> {
+        self.place.directory.write(&self.place.directory.rejected(), text)?;
+        Ok(Outcome::Rejected(message))
+    }
+
+    /// Remembers what others brought in, and tries again what was refused at the start.
+    async fn look(&self, seen: &mut Option<Version>, attempts: &mut Attempts) -> io::Result<()> {
+        let config = self.place.directory.config();
+        let now = version(&config);
+        if now != *seen {
+            if let Some(text) = read(&config)?.filter(|text| text != EMPTY) {
+                self.remember(&text).await?;
+                self.retry.send_replace(None);
+            }
+            *seen = now;
+        }
+        let refused = self.retry.borrow().clone();
+        if let Some(text) = refused
+            && attempts.due <= Instant::now()
+        {
+            attempts.due = Instant::now() + attempts.delays.next_delay();
+            if self.apply(&text).await? == Outcome::Applied {
+                attempts.delays.reset();
+                tracing::info!("the configuration that was refused at the start is accepted");
+            }
+        }
+        Ok(())
+    }
+
+    async fn remember(&self, text: &str) -> io::Result<()> {
+        if read(&self.place.directory.accepted())?.as_deref() == Some(text) {
+            return Ok(());
+        }
+        match check(self.place, text).await? {
+            Verdict::Good => accept(self.place, text),
+            Verdict::Bad(message) => {
+                tracing::warn!(%message, "haproxy.cfg has been changed and would be refused");
+                Ok(())
+            }
+        }
+    }
+}
+
+/// When to try again what was refused at the start.
+struct Attempts {
+    delays: Delays,
+    due: Instant,
+}

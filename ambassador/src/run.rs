@@ -1,0 +1,131 @@
+//! `ambassador run`: keeps HAProxy running until a signal ends it.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+use crate::args::{Place, Run};
+use crate::base::base;
+use crate::configure::Configurator;
+use crate::log_lines::Journal;
+use crate::process::{Process, end_leftover};
+use crate::settle::settle;
+
+/// A HAProxy that lived this long did not die of how it was started.
+const STEADY: Duration = Duration::from_secs(10);
+
+/// Runs HAProxy in the place's directory until a signal ends it.
+///
+/// Errors are those of the start: a directory that cannot be written or is another's.
+pub(crate) async fn run(place: Place, options: &Run) -> anyhow::Result<ExitCode> {
+    let mut ends = Ends::new()?;
+    let directory = &place.directory;
+    let _claim =
+        directory.claim().with_context(|| format!("cannot use {}", directory.path().display()))?;
+    end_leftover(&place).await;
+    directory
+        .write(&directory.base(), &base(&directory.runtime(), options.hard_stop_after))
+        .context("cannot write base.cfg")?;
+    for socket in [directory.master(), directory.runtime()] {
+        // Whoever finds one should find HAProxy behind it.
+        let _ = std::fs::remove_file(socket);
+    }
+    let journal = Journal::default();
+    let retry = watch::Sender::new(None);
+    let configurator = Configurator { place: &place, journal: &journal, retry: &retry };
+    tokio::select! {
+        () = supervise(&place, &journal, &retry, options.stop_after, &mut ends) => {}
+        served = configurator.serve() => served?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Starts HAProxy whenever it does not run, and stops it when a signal says so.
+async fn supervise(
+    place: &Place,
+    journal: &Journal,
+    retry: &watch::Sender<Option<String>>,
+    stop_after: Duration,
+    ends: &mut Ends,
+) {
+    let mut delays = daemon::backoff::delays();
+    loop {
+        let started = Instant::now();
+        let process = tokio::select! {
+            process = start(place, journal, retry) => process,
+            _ = ends.next() => return,
+        };
+        match process {
+            Ok(mut process) => {
+                tracing::info!(pid = %process.id(), "haproxy started");
+                tokio::select! {
+                    status = process.ended() => tracing::error!(?status, "haproxy died"),
+                    signal = ends.next() => {
+                        tracing::info!(signal, "stopping");
+                        let cut = async {
+                            tokio::select! {
+                                () = sleep(stop_after) => {}
+                                _ = ends.next() => {}
+                            }
+                        };
+                        if let Err(error) = process.stop(cut).await {
+                            tracing::error!(%error, "haproxy could not be stopped");
+                        }
+                        return;
+                    }
+                }
+            }
+            Err(error) => tracing::error!("{error:#}"),
+        }
+        if started.elapsed() >= STEADY {
+            delays.reset();
+        }
+        let delay = delays.next_delay();
+        tracing::info!(?delay, "haproxy starts again");
+        tokio::select! {
+            () = sleep(delay) => {}
+            _ = ends.next() => return,
+        }
+    }
+}
+
+async fn start(
+    place: &Place,
+    journal: &Journal,
+    retry: &watch::Sender<Option<String>>,
+) -> anyhow::Result<Process> {
+    let refused = settle(place).await.context("no configuration to start with")?;
+    retry.send_replace(refused);
+    Process::start(place, journal)
+        .with_context(|| format!("cannot start {}", place.haproxy.display()))
+}
+
+/// The signals that end an ambassador.
+struct Ends {
+    terminate: Signal,
+    interrupt: Signal,
+    user: Signal,
+}
+
+impl Ends {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            // HAProxy's own word for a soft stop.
+            user: signal(SignalKind::user_defined1())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.user.recv() => "SIGUSR1",
+        }
+    }
+}
