@@ -41,7 +41,7 @@ mod tests {
 
     #[test]
     fn a_path_with_blanks_and_quotes_stays_one_word() {
-        let text = base(Path::new("/tmp/it's a \"path\"/runtime.sock"), Duration::from_secs(60));
+        let text = base(Path::new("/tmp/it's a \"path\"/runtime.sock"), Duration::from_mins(1));
         assert!(
             text.contains(r#"stats socket '/tmp/it'\''s a "path"/runtime.sock' mode"#),
             "{text}"

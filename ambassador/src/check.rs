@@ -60,11 +60,14 @@ fn message(said: &str, staged: &Path, status: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::base;
     use crate::directory::Directory;
 
     fn place(folder: &Path, haproxy: &str) -> Place {
         let directory = Directory::new(folder);
-        directory.write(&directory.base(), "").unwrap();
+        directory
+            .write(&directory.base(), &base(&directory.runtime(), Duration::from_mins(1)))
+            .unwrap();
         Place { directory, haproxy: haproxy.into() }
     }
 

@@ -112,7 +112,8 @@ mod tests {
     #[tokio::test]
     async fn only_the_last_lines_are_kept() {
         let journal = Journal::default();
-        let said: String = (0..1000).map(|n| format!("[ALERT] {n}\n")).collect();
+        let said: Vec<_> = (0..1000).map(|n| format!("[ALERT] {n}")).collect();
+        let said = said.join("\n");
         journal.clone().follow(said.as_bytes()).await;
         assert_eq!(journal.now(), 1000);
         assert_eq!(journal.complaints(0).lines().count(), KEPT);

@@ -100,6 +100,7 @@ pub(crate) async fn end_leftover(place: &Place) {
     let Ok(stream) = UnixStream::connect(&socket).await else { return };
     // The kernel names the process that listens; zero is one that cannot be seen from here.
     let id = stream.peer_cred().ok().and_then(|peer| peer.pid()).unwrap_or(0);
+    drop(stream);
     let group = Pid::from_raw(id);
     if id <= 1 || getpgid(Some(group)) != Ok(group) {
         tracing::warn!(socket = %socket.display(), "a foreign process answers here");

@@ -49,7 +49,9 @@ pub(crate) fn accept(place: &Place, text: &str) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::base;
     use crate::directory::Directory;
+    use std::time::Duration;
 
     const GOOD: &str = "# good\n";
     const BAD: &str = "nonsense\n";
@@ -62,7 +64,9 @@ mod tests {
     ) -> (Option<String>, [Option<String>; 3]) {
         let folder = tempfile::tempdir().unwrap();
         let directory = Directory::new(folder.path());
-        directory.write(&directory.base(), "").unwrap();
+        directory
+            .write(&directory.base(), &base(&directory.runtime(), Duration::from_mins(1)))
+            .unwrap();
         for (path, text) in [(directory.config(), config), (directory.accepted(), accepted)] {
             if let Some(text) = text {
                 directory.write(&path, text).unwrap();
