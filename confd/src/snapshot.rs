@@ -1,0 +1,342 @@
+//! Everything the source of services has answered, normalised: what templates are rendered from.
+//! Pure: no I/O, no clock, no async.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+use tera::Value;
+
+use crate::dependency::Dependency;
+use crate::instance::Instance;
+
+/// What `status` says of an instance that is only remembered.
+pub const GONE: &str = "gone";
+
+/// A node of the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Node {
+    /// Its name.
+    pub name: String,
+    /// Its address.
+    pub address: String,
+    /// Its datacenter.
+    pub datacenter: String,
+    /// Its meta data.
+    pub meta: BTreeMap<String, String>,
+}
+
+/// The outcome of one health check.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Check {
+    /// The node it runs on.
+    pub node: String,
+    /// Unique on its node.
+    pub id: String,
+    /// Its name for people.
+    pub name: String,
+    /// `passing`, `warning` or `critical`.
+    pub status: String,
+    /// What its author noted.
+    pub notes: String,
+    /// The instance it belongs to; empty for a check of the node.
+    pub service_id: String,
+    /// The service it belongs to; empty for a check of the node.
+    pub service_name: String,
+}
+
+/// The normalised answer to one [`Dependency`]. What changes without meaning (indexes, the
+/// output of checks) is not part of it, so that equal answers compare equal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Data {
+    /// Names and tags of services.
+    Services(BTreeMap<String, BTreeSet<String>>),
+    /// Instances, by node and id.
+    Instances(Vec<Instance>),
+    /// Nodes, by name.
+    Nodes(Vec<Node>),
+    /// A node, if there is one of that name, and the instances on it.
+    Node(Option<(Node, Vec<Instance>)>),
+    /// Names, in the source's order.
+    Names(Vec<String>),
+    /// A key's value, if there is one.
+    Key(Option<String>),
+    /// Keys, relative to the path asked for, and their values.
+    Keys(BTreeMap<String, String>),
+    /// Checks, by node and id.
+    Checks(Vec<Check>),
+}
+
+impl Data {
+    /// Tells whether something that `before` had is missing here.
+    #[must_use]
+    pub fn shrank(&self, before: &Self) -> bool {
+        match (before, self) {
+            (Self::Services(before), Self::Services(now)) => {
+                before.keys().any(|name| !now.contains_key(name))
+            }
+            (Self::Instances(before), Self::Instances(now)) => {
+                let now: BTreeSet<_> = now.iter().map(|i| (&i.node, &i.id)).collect();
+                before.iter().any(|i| !now.contains(&(&i.node, &i.id)))
+            }
+            (Self::Keys(before), Self::Keys(now)) => {
+                before.keys().any(|key| !now.contains_key(key))
+            }
+            (Self::Nodes(before), Self::Nodes(now)) => now.len() < before.len(),
+            (Self::Node(Some((_, before))), Self::Node(Some((_, now)))) => now.len() < before.len(),
+            (Self::Node(Some(_)), Self::Node(None)) | (Self::Key(Some(_)), Self::Key(None)) => true,
+            (Self::Checks(before), Self::Checks(now)) => now.len() < before.len(),
+            (Self::Names(before), Self::Names(now)) => now.len() < before.len(),
+            _ => false,
+        }
+    }
+
+    /// Returns how many things this answer lists.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Services(services) => services.len(),
+            Self::Instances(instances) => instances.len(),
+            Self::Nodes(nodes) => nodes.len(),
+            Self::Node(node) => node.as_ref().map_or(0, |(_, instances)| 1 + instances.len()),
+            Self::Names(names) => names.len(),
+            Self::Key(value) => usize::from(value.is_some()),
+            Self::Keys(keys) => keys.len(),
+            Self::Checks(checks) => checks.len(),
+        }
+    }
+
+    /// Tells whether this answer lists nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Why what an answer lacks may not be gone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Doubt {
+    /// The source lost its state: its index went back.
+    Restarted,
+    /// The nodes they ran on are gone or failing, so nobody could tell.
+    Nodes(BTreeSet<String>),
+}
+
+impl std::fmt::Display for Doubt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Restarted => f.write_str("consul lost its state"),
+            Self::Nodes(nodes) => {
+                let nodes: Vec<&str> = nodes.iter().map(String::as_str).collect();
+                write!(f, "nodes gone or failing: {}", nodes.join(", "))
+            }
+        }
+    }
+}
+
+/// An answer, and what earlier answers had that it has not.
+#[derive(Debug)]
+pub struct Entry {
+    /// The latest answer.
+    pub data: Data,
+    /// Why what it lacks may not be gone.
+    pub doubt: Option<Doubt>,
+    /// Names of services that went, with their last tags and when.
+    former_services: BTreeMap<String, (BTreeSet<String>, SystemTime)>,
+    /// The last instances of a service that has none now, and when they went.
+    former_instances: Option<(Vec<Instance>, SystemTime)>,
+    /// The latest answer as templates see it, made when the first one asks.
+    value: OnceLock<Value>,
+}
+
+impl Entry {
+    /// Returns the entry for `data`, the answer after `before`, at the time `now`.
+    #[must_use]
+    pub fn following(before: Option<&Self>, data: Data, now: SystemTime) -> Self {
+        let mut former_services = BTreeMap::new();
+        let mut former_instances = None;
+        match (before.map(|entry| (entry, &entry.data)), &data) {
+            (Some((entry, Data::Services(had))), Data::Services(has)) => {
+                former_services.clone_from(&entry.former_services);
+                former_services
+                    .extend(had.iter().map(|(name, tags)| (name.clone(), (tags.clone(), now))));
+                former_services.retain(|name, _| !has.contains_key(name));
+            }
+            (Some((entry, Data::Instances(had))), Data::Instances(has)) if has.is_empty() => {
+                former_instances = if had.is_empty() {
+                    entry.former_instances.clone()
+                } else {
+                    let gone = |i: &Instance| Instance { status: GONE.into(), ..i.clone() };
+                    Some((had.iter().map(gone).collect(), now))
+                };
+            }
+            _ => {}
+        }
+        Self { data, doubt: None, former_services, former_instances, value: OnceLock::new() }
+    }
+
+    /// Returns the answer as templates see it.
+    pub fn value(&self) -> Value {
+        self.value.get_or_init(|| value(&self.data)).clone()
+    }
+
+    /// Returns the answer with what went less than `keep` before `now`.
+    #[must_use]
+    pub fn value_with_former(&self, keep: Duration, now: SystemTime) -> Value {
+        let recent = |at: &SystemTime| now.duration_since(*at).is_ok_and(|age| age < keep);
+        match (&self.data, &self.former_instances) {
+            (Data::Services(has), _) if !self.former_services.is_empty() => {
+                let former = self.former_services.iter().filter(|(_, (_, at))| recent(at));
+                let mut all = has.clone();
+                all.extend(former.map(|(name, (tags, _))| (name.clone(), tags.clone())));
+                value(&Data::Services(all))
+            }
+            (Data::Instances(_), Some((former, at))) if recent(at) => {
+                Value::from_serializable(former)
+            }
+            _ => self.value(),
+        }
+    }
+}
+
+fn value(data: &Data) -> Value {
+    let named = |name: &str, rest: &str, value: Value| {
+        Value::from(BTreeMap::from([
+            (name.to_owned(), Value::normal_string(rest)),
+            ("value".to_owned(), value),
+        ]))
+    };
+    match data {
+        Data::Services(services) => {
+            let entry = |(name, tags): (&String, &BTreeSet<String>)| {
+                Value::from(BTreeMap::from([
+                    ("name".to_owned(), Value::normal_string(name)),
+                    ("tags".to_owned(), Value::from_serializable(tags)),
+                ]))
+            };
+            Value::from(services.iter().map(entry).collect::<Vec<_>>())
+        }
+        Data::Instances(instances) => Value::from_serializable(instances),
+        Data::Nodes(nodes) => Value::from_serializable(nodes),
+        Data::Node(None) | Data::Key(None) => Value::none(),
+        Data::Node(Some((node, instances))) => Value::from(BTreeMap::from([
+            ("node".to_owned(), Value::from_serializable(node)),
+            ("services".to_owned(), Value::from_serializable(instances)),
+        ])),
+        Data::Names(names) => Value::from_serializable(names),
+        Data::Key(Some(value)) => Value::normal_string(value),
+        Data::Keys(keys) => Value::from(
+            keys.iter()
+                .map(|(key, value)| named("key", key, Value::normal_string(value)))
+                .collect::<Vec<_>>(),
+        ),
+        Data::Checks(checks) => Value::from_serializable(checks),
+    }
+}
+
+/// The latest answers to all questions. A copy is cheap and never changes.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot(BTreeMap<Arc<Dependency>, Arc<Entry>>);
+
+impl Snapshot {
+    /// Returns the answer to `dependency`, if there was one yet.
+    #[must_use]
+    pub fn get(&self, dependency: &Dependency) -> Option<&Arc<Entry>> {
+        self.0.get(dependency)
+    }
+
+    /// Takes in an answer, and tells whether it differs from the one before.
+    pub fn update(
+        &mut self,
+        dependency: &Arc<Dependency>,
+        data: Data,
+        doubt: Option<Doubt>,
+        now: SystemTime,
+    ) -> bool {
+        let before = self.0.get(dependency);
+        if before.is_some_and(|entry| entry.data == data && entry.doubt == doubt) {
+            return false;
+        }
+        let entry = Entry { doubt, ..Entry::following(before.map(AsRef::as_ref), data, now) };
+        self.0.insert(Arc::clone(dependency), Arc::new(entry));
+        true
+    }
+
+    /// Forgets the answer to `dependency`.
+    pub fn remove(&mut self, dependency: &Dependency) {
+        self.0.remove(dependency);
+    }
+
+    /// Returns the part of this snapshot that answers `dependencies`, as it is stored with a generation.
+    #[must_use]
+    pub fn inputs(&self, dependencies: &BTreeSet<Dependency>) -> Vec<(Dependency, Data)> {
+        let entry = |d: &Dependency| self.get(d).map(|entry| (d.clone(), entry.data.clone()));
+        dependencies.iter().filter_map(entry).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dependency::Service;
+
+    fn instances(ids: &[&str]) -> Data {
+        Data::Instances(
+            ids.iter()
+                .map(|id| Instance { id: (*id).into(), status: "passing".into(), ..Instance::default() })
+                .collect(),
+        )
+    }
+
+    fn after(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn an_equal_answer_is_no_change() {
+        let mut snapshot = Snapshot::default();
+        let rng = Arc::new(Dependency::Service(Service::named("rng")));
+        assert!(snapshot.update(&rng, instances(&["a"]), None, after(0)));
+        assert!(!snapshot.update(&rng, instances(&["a"]), None, after(1)));
+        assert!(snapshot.update(&rng, instances(&["a", "b"]), None, after(2)));
+    }
+
+    #[test]
+    fn a_replaced_instance_counts_as_shrinking_and_an_added_one_does_not() {
+        assert!(instances(&["b"]).shrank(&instances(&["a"])));
+        assert!(!instances(&["a", "b"]).shrank(&instances(&["a"])));
+        assert!(Data::Key(None).shrank(&Data::Key(Some("x".into()))));
+    }
+
+    #[test]
+    fn the_last_instances_of_an_empty_service_are_remembered_for_a_while() {
+        let full = Entry::following(None, instances(&["a", "b"]), after(0));
+        let empty = Entry::following(Some(&full), instances(&[]), after(10));
+        let still = Entry::following(Some(&empty), instances(&[]), after(20));
+        let keep = Duration::from_secs(60);
+        let list = still.value_with_former(keep, after(30));
+        assert_eq!(list.len(), Some(2));
+        assert_eq!(list.as_array().unwrap()[0].get_from_path("status").unwrap().as_str(), Some(GONE));
+        assert_eq!(still.value_with_former(keep, after(70)).len(), Some(0));
+        assert_eq!(still.value().len(), Some(0));
+        let back = Entry::following(Some(&still), instances(&["c"]), after(40));
+        assert_eq!(back.value_with_former(keep, after(41)).len(), Some(1));
+    }
+
+    #[test]
+    fn vanished_services_are_remembered_one_by_one() {
+        let services = |names: &[&str]| {
+            Data::Services(names.iter().map(|n| ((*n).to_owned(), BTreeSet::new())).collect())
+        };
+        let first = Entry::following(None, services(&["a", "b", "c"]), after(0));
+        let second = Entry::following(Some(&first), services(&["a", "b"]), after(10));
+        let third = Entry::following(Some(&second), services(&["a"]), after(50));
+        let keep = Duration::from_secs(60);
+        assert_eq!(third.value_with_former(keep, after(60)).len(), Some(3));
+        assert_eq!(third.value_with_former(keep, after(70)).len(), Some(2));
+        assert_eq!(third.value().len(), Some(1));
+    }
+}
