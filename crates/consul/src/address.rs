@@ -60,6 +60,9 @@ fn tcp(rest: &str, tls: bool, usual_port: Option<u16>) -> Result<Parsed, String>
         None => (None, authority),
     };
     let host = if host.is_empty() { DEFAULT_HOST } else { host };
+    if host.matches(':').count() > 1 && !host.starts_with('[') {
+        return Err("an IPv6 address needs brackets around it, as in [::1]:8500".into());
+    }
     let scheme = if tls { "https" } else { "http" };
     let url = Url::parse(&format!("{scheme}://{host}{after}")).map_err(|why| why.to_string())?;
     if url.query().is_some() || url.fragment().is_some() {
@@ -181,14 +184,12 @@ mod tests {
             ("h:eight", "port"),
             ("http://h?dc=x", "`?`"),
             ("h h", "invalid"),
-            ("::1", "IPv6"),
-            ("h\n", ""),
+            ("::1", "brackets"),
+            ("http://fd00::5:8500", "brackets"),
             ("h\tx", "control"),
         ] {
-            match parse(text) {
-                Err(why) => assert!(why.contains(reason), "{text:?}: {why}"),
-                Ok(parsed) => assert_eq!(text, "h\n", "{parsed:?}"),
-            }
+            let why = parse(text).unwrap_err();
+            assert!(why.contains(reason), "{text:?}: {why}");
         }
     }
 
@@ -198,7 +199,8 @@ mod tests {
             if let Ok(Parsed { address: Address::Tcp { tls, host, port, prefix }, .. }) = parse(&text) {
                 prop_assert!(port > 0 && !host.is_empty() && !host.contains('@'));
                 let scheme = if tls { "https" } else { "http" };
-                prop_assert!(Url::parse(&format!("{scheme}://{host}:{port}{prefix}/v1/")).is_ok());
+                let url = format!("{scheme}://{host}:{port}{prefix}/v1/");
+                prop_assert!(Url::parse(&url).is_ok(), "{}", url);
             }
         }
     }

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
+
 use crate::{Config, Error, Secret, Tls};
 
 /// The flags about Consul. An empty value counts as not given.
@@ -16,7 +18,7 @@ pub struct Args {
     #[arg(long, value_name = "TOKEN", env = "CONSUL_HTTP_TOKEN", hide_env_values = true)]
     pub consul_token: Option<Secret>,
     /// A file with the ACL token, used instead of --consul-token; read again when it changes
-    #[arg(long, value_name = "FILE", env = "CONSUL_HTTP_TOKEN_FILE")]
+    #[arg(long, value_name = "FILE", env = "CONSUL_HTTP_TOKEN_FILE", value_parser = file())]
     pub consul_token_file: Option<PathBuf>,
     /// Speak TLS, whatever the scheme of the address [default: as the address says]
     #[arg(long, value_name = "BOOL", env = "CONSUL_HTTP_SSL", value_parser = switch,
@@ -28,13 +30,13 @@ pub struct Args {
     pub consul_ssl_verify: Option<Switch>,
     /// PEM file of the authorities that Consul's certificate may come from [default: the public
     /// ones]
-    #[arg(long, value_name = "FILE", env = "CONSUL_CACERT")]
+    #[arg(long, value_name = "FILE", env = "CONSUL_CACERT", value_parser = file())]
     pub consul_ca_file: Option<PathBuf>,
     /// PEM file of the certificate to show to Consul
-    #[arg(long, value_name = "FILE", env = "CONSUL_CLIENT_CERT")]
+    #[arg(long, value_name = "FILE", env = "CONSUL_CLIENT_CERT", value_parser = file())]
     pub consul_client_cert: Option<PathBuf>,
     /// PEM file of that certificate's key
-    #[arg(long, value_name = "FILE", env = "CONSUL_CLIENT_KEY")]
+    #[arg(long, value_name = "FILE", env = "CONSUL_CLIENT_KEY", value_parser = file())]
     pub consul_client_key: Option<PathBuf>,
     /// The name that Consul's certificate must have [default: the host of the address]
     #[arg(long, value_name = "NAME", env = "CONSUL_TLS_SERVER_NAME")]
@@ -43,10 +45,10 @@ pub struct Args {
     #[arg(long, value_name = "NAME", env = "CONSUL_NAMESPACE")]
     pub consul_namespace: Option<String>,
     /// What older registrators called `CONSUL_CLIENT_CERT`.
-    #[arg(long, hide = true, env = "CONSUL_TLSCERT")]
+    #[arg(long, hide = true, env = "CONSUL_TLSCERT", value_parser = file())]
     consul_tlscert: Option<PathBuf>,
     /// What older registrators called `CONSUL_CLIENT_KEY`.
-    #[arg(long, hide = true, env = "CONSUL_TLSKEY")]
+    #[arg(long, hide = true, env = "CONSUL_TLSKEY", value_parser = file())]
     consul_tlskey: Option<PathBuf>,
 }
 
@@ -90,6 +92,11 @@ impl Args {
         };
         Err(Error::Usage { flag, why: why.into() })
     }
+}
+
+/// Reads a path; clap's own way refuses an empty one.
+fn file() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
 }
 
 /// An environment variable set to nothing is not a file.
