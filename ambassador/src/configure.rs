@@ -4,12 +4,15 @@ use std::io;
 use std::time::Duration;
 
 use daemon::backoff::{Delays, delays};
+use tokio::net::unix::SocketAddr;
+use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use crate::args::Place;
 use crate::check::{Verdict, check};
+use crate::control;
 use crate::directory::{Version, read, version};
 use crate::log_lines::Journal;
 use crate::master::{Reload, reload};
@@ -38,8 +41,8 @@ pub(crate) struct Configurator<'a> {
 }
 
 impl Configurator<'_> {
-    /// Serves until dropped: signals, and changes made by others.
-    pub(crate) async fn serve(&self) -> io::Result<()> {
+    /// Serves until dropped: senders, signals, and changes made by others.
+    pub(crate) async fn serve(&self, senders: &UnixListener) -> io::Result<()> {
         let mut hang_up = signal(SignalKind::hangup())?;
         let mut user = signal(SignalKind::user_defined2())?;
         let mut look = interval(LOOK);
@@ -48,6 +51,7 @@ impl Configurator<'_> {
         let mut attempts = Attempts { delays: delays(), due: Instant::now() };
         loop {
             let result = tokio::select! {
+                sender = senders.accept() => self.take(sender).await,
                 _ = hang_up.recv() => self.load().await,
                 _ = user.recv() => self.load().await,
                 _ = look.tick() => self.look(&mut seen, &mut attempts).await,
@@ -56,6 +60,20 @@ impl Configurator<'_> {
                 tracing::warn!(%error, "the configuration could not be looked after");
             }
         }
+    }
+
+    async fn take(&self, sender: io::Result<(UnixStream, SocketAddr)>) -> io::Result<()> {
+        let (mut sender, _) = sender?;
+        let text = control::receive(&mut sender).await?;
+        let outcome = match self.apply(&text).await {
+            Ok(outcome) => outcome,
+            Err(error) => Outcome::Rejected(error.to_string()),
+        };
+        match &outcome {
+            Outcome::Applied => tracing::info!("new configuration applied"),
+            Outcome::Rejected(message) => tracing::error!(%message, "new configuration refused"),
+        }
+        control::answer(&mut sender, &outcome).await
     }
 
     /// Brings in a text from elsewhere. A refused one is kept as `haproxy.cfg.rejected`.

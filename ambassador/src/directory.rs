@@ -52,6 +52,16 @@ impl Directory {
         self.0.join("master.sock")
     }
 
+    /// Where configurations are handed over.
+    pub(crate) fn control(&self) -> PathBuf {
+        self.0.join("control.sock")
+    }
+
+    /// The configuration that the command line of the last start asked for.
+    pub(crate) fn asked(&self) -> PathBuf {
+        self.0.join("haproxy.cfg.asked")
+    }
+
     /// Creates the directory and claims it for this process until the returned file is dropped.
     pub(crate) fn claim(&self) -> io::Result<File> {
         fs::create_dir_all(&self.0)?;

@@ -11,9 +11,12 @@
 mod args;
 mod base;
 mod check;
+mod commands;
 mod configure;
+mod control;
 mod directory;
-mod healthcheck;
+mod generate;
+mod grammar;
 mod log_lines;
 mod master;
 mod process;
@@ -23,13 +26,17 @@ mod settle;
 use std::process::ExitCode;
 
 pub use args::Args;
+use args::Task;
 
 /// Does what the command line asks for and returns the exit code of the process.
 pub async fn execute(args: Args) -> anyhow::Result<ExitCode> {
     daemon::log::init(&args.log);
-    let place = args.place();
-    match args.command {
-        args::Command::Run(options) => run::run(place, &options).await,
-        args::Command::Healthcheck => Ok(healthcheck::healthcheck(&place).await),
+    let place = &args.place;
+    match args.task {
+        Task::Run { limits, config } => run::run(place, limits, config.as_deref()).await,
+        Task::Reconfigure { config, limit } => commands::reconfigure(place, &config, limit).await,
+        Task::Showconfig => commands::showconfig(place),
+        Task::Debugconfig { config } => commands::debugconfig(place, config).await,
+        Task::Healthcheck => Ok(commands::healthcheck(place).await),
     }
 }

@@ -8,12 +8,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use crate::args::{Place, Run};
+use crate::args::{Limits, Place};
 use crate::base::base;
 use crate::configure::Configurator;
+use crate::control;
 use crate::log_lines::Journal;
 use crate::process::{Process, end_leftover};
-use crate::settle::settle;
+use crate::settle::{ask, settle};
 
 /// A HAProxy that lived this long did not die of how it was started.
 const STEADY: Duration = Duration::from_secs(10);
@@ -21,25 +22,36 @@ const STEADY: Duration = Duration::from_secs(10);
 /// Runs HAProxy in the place's directory until a signal ends it.
 ///
 /// Errors are those of the start: a directory that cannot be written or is another's.
-pub(crate) async fn run(place: Place, options: &Run) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(
+    place: &Place,
+    limits: Limits,
+    config: Option<&str>,
+) -> anyhow::Result<ExitCode> {
     let mut ends = Ends::new()?;
     let directory = &place.directory;
     let _claim =
         directory.claim().with_context(|| format!("cannot use {}", directory.path().display()))?;
-    end_leftover(&place).await;
+    end_leftover(place).await;
     directory
-        .write(&directory.base(), &base(&directory.runtime(), options.hard_stop_after))
+        .write(&directory.base(), &base(&directory.runtime(), limits.hard_stop_after))
         .context("cannot write base.cfg")?;
     for socket in [directory.master(), directory.runtime()] {
         // Whoever finds one should find HAProxy behind it.
         let _ = std::fs::remove_file(socket);
     }
+    if let Some(config) = config {
+        ask(directory, config).context("cannot write the configuration")?;
+    }
+    let listener = control::listen(&directory.control()).context("cannot listen for others")?;
     let journal = Journal::default();
     let retry = watch::Sender::new(None);
-    let configurator = Configurator { place: &place, journal: &journal, retry: &retry };
+    let configurator = Configurator { place, journal: &journal, retry: &retry };
     tokio::select! {
-        () = supervise(&place, &journal, &retry, options.stop_after, &mut ends) => {}
-        served = configurator.serve() => served?,
+        () = supervise(place, &journal, &retry, limits.stop_after, &mut ends) => {}
+        served = configurator.serve(&listener) => served?,
+    }
+    for socket in [directory.control(), directory.master(), directory.runtime()] {
+        let _ = std::fs::remove_file(socket);
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -4,7 +4,7 @@ use std::io;
 
 use crate::args::Place;
 use crate::check::{Verdict, check};
-use crate::directory::read;
+use crate::directory::{Directory, read};
 
 /// What is served without a configuration: nothing listens, so connections are refused.
 pub(crate) const EMPTY: &str = "# No configuration yet: nothing listens.\n";
@@ -37,6 +37,18 @@ pub(crate) async fn settle(place: &Place) -> io::Result<Option<String>> {
     Ok(config.or(accepted))
 }
 
+/// Puts the configuration that the command line asks for in the place of `haproxy.cfg`, unless
+/// it did so at an earlier start: what came later counts more.
+pub(crate) fn ask(directory: &Directory, text: &str) -> io::Result<()> {
+    let served = read(&directory.config())?.filter(|config| config != EMPTY);
+    let known = read(&directory.asked())?.as_deref() == Some(text);
+    if known && (served.is_some() || directory.accepted().exists()) {
+        return Ok(());
+    }
+    directory.write(&directory.config(), text)?;
+    directory.write(&directory.asked(), text)
+}
+
 /// Remembers a configuration that HAProxy accepted.
 pub(crate) fn accept(place: &Place, text: &str) -> io::Result<()> {
     let path = place.directory.accepted();
@@ -50,7 +62,6 @@ pub(crate) fn accept(place: &Place, text: &str) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::base::base;
-    use crate::directory::Directory;
     use std::time::Duration;
 
     const GOOD: &str = "# good\n";
@@ -106,6 +117,23 @@ mod tests {
     async fn a_bad_file_without_an_accepted_one_is_worth_another_try() {
         let after = files(EMPTY, None, Some(BAD));
         assert_eq!(settled(Some(BAD), None).await, (Some(BAD.to_owned()), after));
+    }
+
+    #[test]
+    fn a_command_line_counts_until_something_came_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = Directory::new(folder.path());
+        let config = || read(&directory.config()).unwrap().unwrap();
+        ask(&directory, "first").unwrap();
+        assert_eq!(config(), "first");
+        directory.write(&directory.config(), "later").unwrap();
+        ask(&directory, "first").unwrap();
+        assert_eq!(config(), "later");
+        ask(&directory, "second").unwrap();
+        assert_eq!(config(), "second");
+        directory.write(&directory.config(), EMPTY).unwrap();
+        ask(&directory, "second").unwrap();
+        assert_eq!(config(), "second", "it was refused before");
     }
 
     #[tokio::test]

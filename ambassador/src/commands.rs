@@ -1,0 +1,79 @@
+//! The short commands: each asks a question or hands something over, and ends.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::time::Instant;
+
+use crate::args::Place;
+use crate::check::{Verdict, check};
+use crate::configure::Outcome;
+use crate::control::send;
+use crate::directory::read;
+use crate::master::patient;
+
+/// The master answers nobody while it reloads, about 100 ms.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Returns success when HAProxy's master answers and has a worker; else says why not.
+pub(crate) async fn healthcheck(place: &Place) -> ExitCode {
+    let deadline = Instant::now() + PATIENCE;
+    let socket = place.directory.master();
+    match patient(&socket, deadline, |processes| !processes.workers.is_empty()).await {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("haproxy does not serve: {}: {error}", socket.display());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Hands a configuration to the running ambassador; success means that HAProxy serves it.
+pub(crate) async fn reconfigure(
+    place: &Place,
+    text: &str,
+    limit: Duration,
+) -> anyhow::Result<ExitCode> {
+    let socket = place.directory.control();
+    let outcome = send(&socket, text, limit)
+        .await
+        .with_context(|| format!("no answer from an ambassador on {}", socket.display()))?;
+    match outcome {
+        Outcome::Applied => Ok(ExitCode::SUCCESS),
+        Outcome::Rejected(message) => {
+            eprintln!("{message}");
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+/// Prints the configuration that is served.
+pub(crate) fn showconfig(place: &Place) -> anyhow::Result<ExitCode> {
+    print!("{}", served(place)?);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints a configuration as HAProxy reads it, the ambassador's own part first, and what HAProxy
+/// says about it; without a text, the one that is served. Success means that it is accepted.
+pub(crate) async fn debugconfig(place: &Place, text: Option<String>) -> anyhow::Result<ExitCode> {
+    let text = match text {
+        Some(text) => text,
+        None => served(place)?,
+    };
+    let base = read(&place.directory.base())?.unwrap_or_default();
+    print!("{base}\n{text}");
+    match check(place, &text).await.context("cannot ask HAProxy")? {
+        Verdict::Good => Ok(ExitCode::SUCCESS),
+        Verdict::Bad(message) => {
+            eprintln!("{message}");
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+fn served(place: &Place) -> anyhow::Result<String> {
+    let path = place.directory.config();
+    let text = read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    text.with_context(|| format!("no ambassador has run yet: there is no {}", path.display()))
+}
