@@ -1,0 +1,346 @@
+//! A real Docker Engine in namespaces of its own, which the kernel clears away with the test.
+//!
+//! ```text
+//! test ── setpriv --pdeathsig ── unshare --net --uts --pid --mount ── bash (process 1, reaps)
+//!                                                     nsenter ──► dockerd, containerd, containers
+//! ```
+//! Nothing is left when the test ends, however it ends: process 1 of the namespace dies with the
+//! test, everything in the namespace dies with it, and mounts and network go with the last process.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use tempfile::TempDir;
+
+use crate::process::Process;
+
+/// The image that every engine has: busybox with all its commands, `sleep infinity` by default.
+pub const IMAGE: &str = "busybox";
+/// How long an engine may take to answer: 3–8 s are usual, a busy machine is not.
+const START_LIMIT: Duration = Duration::from_secs(90);
+/// How long it may take to end when asked: it stops its containers first.
+const STOP_LIMIT: Duration = Duration::from_secs(40);
+/// How often it is asked meanwhile.
+const POLL: Duration = Duration::from_millis(50);
+/// How the folders of engines are named; their test's process number follows.
+const FOLDER: &str = "testbed-docker-";
+/// What runs as process 1: it collects the dead until it is killed.
+const REAPER: &str = "ip link set lo up; hostname \"$1\"; while :; do sleep 3600 & wait $!; done";
+
+/// A Docker Engine, gone when dropped.
+#[derive(Debug)]
+pub struct Docker {
+    folder: TempDir,
+    args: Vec<String>,
+    reaper: Process,
+    /// Process 1 of the namespaces, as seen from outside.
+    init: i32,
+}
+
+impl Docker {
+    /// Starts an engine and loads [`IMAGE`] into it.
+    ///
+    /// # Panics
+    /// If one of the programs needed is not installed.
+    pub fn start() -> anyhow::Result<Self> {
+        Self::start_with(&[])
+    }
+
+    /// Starts an engine with further arguments of `dockerd`.
+    ///
+    /// # Panics
+    /// If one of the programs needed is not installed.
+    pub fn start_with(args: &[&str]) -> anyhow::Result<Self> {
+        for (program, package) in [
+            ("dockerd", "docker.io"),
+            ("docker", "docker-cli"),
+            ("busybox", "busybox-static"),
+            ("unshare", "util-linux"),
+            ("ip", "iproute2"),
+        ] {
+            assert!(installed(program), "{program} is not installed: apt-get install {package}");
+        }
+        sweep();
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let folder = tempfile::Builder::new()
+            .prefix(&format!("{FOLDER}{}-{number}-", std::process::id()))
+            .tempdir()?;
+        let log = File::create(folder.path().join("namespaces.log"))?;
+        let mut unshare = Command::new("unshare");
+        unshare
+            .args(["--net", "--uts", "--pid", "--mount", "--fork", "--kill-child", "--mount-proc"])
+            .args(["bash", "-c", REAPER, "reaper", &format!("engine{number}")]);
+        let reaper = Process::spawn(&unshare, Some(&log))?;
+        let init = first_child(reaper.pid())?;
+        let args = args.iter().map(ToString::to_string).collect();
+        let engine = Self { folder, args, reaper, init };
+        engine.launch()?;
+        engine.import()?;
+        Ok(engine)
+    }
+
+    /// Returns the path of its socket.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("docker.sock")
+    }
+
+    /// Returns its address, as `DOCKER_HOST` has it.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("unix://{}", self.socket().display())
+    }
+
+    /// Returns its folder, which holds its data, its log and whatever a test puts there.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Runs a docker command, and returns what it printed, trimmed.
+    pub fn cli(&self, args: &[&str]) -> anyhow::Result<String> {
+        let Output { status, stdout, stderr } = self.command(args).output()?;
+        ensure!(status.success(), "docker {args:?}: {}", String::from_utf8_lossy(&stderr).trim());
+        Ok(String::from_utf8(stdout)?.trim().to_owned())
+    }
+
+    /// Returns a docker command to be run.
+    #[must_use]
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new("docker");
+        command.arg("-H").arg(self.url()).args(args).env_remove("DOCKER_HOST");
+        command.env_remove("DOCKER_CONTEXT").env_remove("DOCKER_TLS_VERIFY").stdin(Stdio::null());
+        command
+    }
+
+    /// Starts a container of [`IMAGE`] that sleeps, and returns its ID: `docker run -d NAME` with
+    /// these further arguments of `run`.
+    pub fn run(&self, name: &str, args: &[&str]) -> anyhow::Result<String> {
+        let mut words = vec!["run", "-d", "--init", "--name", name];
+        words.extend_from_slice(args);
+        words.extend_from_slice(&[IMAGE, "sleep", "infinity"]);
+        self.cli(&words)
+    }
+
+    /// Returns a command that runs in the engine's namespaces, where its containers can be reached.
+    #[must_use]
+    pub fn inside(&self, program: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command.args(["--target", &self.init.to_string(), "--net", "--uts", "--pid", "--mount"]);
+        command.arg("--").arg(program);
+        command
+    }
+
+    /// Removes all containers and all networks but the engine's own.
+    pub fn clear(&self) -> anyhow::Result<()> {
+        let containers = self.cli(&["ps", "-aq", "--no-trunc"])?;
+        if !containers.is_empty() {
+            let mut words = vec!["rm", "-f", "-v"];
+            words.extend(containers.lines());
+            self.cli(&words)?;
+        }
+        self.cli(&["network", "prune", "-f"]).map(drop)
+    }
+
+    /// Asks the engine to end, which stops its containers unless it was started with
+    /// `--live-restore`.
+    pub fn stop(&self) -> anyhow::Result<()> {
+        self.end("-TERM")
+    }
+
+    /// Kills the engine, as a crash would; containers go on.
+    pub fn kill(&self) -> anyhow::Result<()> {
+        self.end("-KILL")
+    }
+
+    /// Freezes the engine: connections are still accepted, nothing is answered.
+    pub fn pause(&self) -> anyhow::Result<()> {
+        self.signal("-STOP").map(drop)
+    }
+
+    /// Lets a frozen engine go on.
+    pub fn resume(&self) -> anyhow::Result<()> {
+        self.signal("-CONT").map(drop)
+    }
+
+    /// Starts it again, after stopping it if it runs.
+    pub fn restart(&self) -> anyhow::Result<()> {
+        self.stop()?;
+        self.launch()
+    }
+
+    /// Starts the engine, after [`Docker::stop`] or [`Docker::kill`].
+    pub fn launch(&self) -> anyhow::Result<()> {
+        let path = |name: &str| self.folder.path().join(name).display().to_string();
+        let log = File::options().create(true).append(true).open(path("dockerd.log"))?;
+        let _ = fs::remove_file(path("dockerd.pid"));
+        self.inside("setsid")
+            .args(["dockerd", "--data-root", &path("data"), "--exec-root", &path("exec")])
+            .args(["--pidfile", &path("dockerd.pid"), "--host", &self.url(), "--log-level=warn"])
+            .args(["--cgroup-parent", &self.cgroup()])
+            .args(&self.args)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .context("cannot start dockerd")?;
+        let end = Instant::now() + START_LIMIT;
+        while self.cli(&["version"]).is_err() {
+            if Instant::now() > end {
+                bail!("dockerd did not start:\n{}", fs::read_to_string(path("dockerd.log"))?);
+            }
+            std::thread::sleep(POLL);
+        }
+        Ok(())
+    }
+
+    fn end(&self, signal: &str) -> anyhow::Result<()> {
+        let end = Instant::now() + STOP_LIMIT;
+        let mut alive = self.signal(signal)?;
+        while alive {
+            ensure!(Instant::now() < end, "dockerd did not end");
+            std::thread::sleep(POLL);
+            alive = self.signal("-0")?;
+        }
+        Ok(())
+    }
+
+    /// Sends a signal; tells whether there was a process to get it.
+    fn signal(&self, signal: &str) -> anyhow::Result<bool> {
+        let Ok(pid) = fs::read_to_string(self.folder.path().join("dockerd.pid")) else {
+            return Ok(false);
+        };
+        // A dead process that its parent has not asked about still takes signals.
+        let script = "kill $1 $2 2>/dev/null && ! grep -q '^State:.Z' /proc/$2/status";
+        let words = ["-c", script, "sh", signal, pid.trim()];
+        Ok(self.inside("sh").args(words).stderr(Stdio::null()).status()?.success())
+    }
+
+    fn import(&self) -> anyhow::Result<()> {
+        let image = self.folder.path().join("image");
+        fs::create_dir_all(image.join("bin"))?;
+        for folder in ["tmp", "etc", "www"] {
+            fs::create_dir(image.join(folder))?;
+        }
+        let applets = Command::new("busybox").arg("--list").output()?;
+        let which = Command::new("sh").args(["-c", "command -v busybox"]).output()?;
+        fs::copy(String::from_utf8(which.stdout)?.trim(), image.join("bin/busybox"))?;
+        for applet in String::from_utf8(applets.stdout)?.lines().filter(|name| *name != "busybox") {
+            std::os::unix::fs::symlink("busybox", image.join("bin").join(applet))?;
+        }
+        let tar = self.folder.path().join("image.tar").display().to_string();
+        let image = image.display().to_string();
+        let packed = Command::new("tar").args(["-C", &image, "-cf", &tar, "."]).status()?;
+        ensure!(packed.success(), "tar failed");
+        let command = "CMD [\"sleep\", \"infinity\"]";
+        self.cli(&["import", "--change", command, &tar, IMAGE]).map(drop)
+    }
+
+    fn cgroup(&self) -> String {
+        let name = self.folder.path().file_name().unwrap_or_default();
+        format!("/{}", name.to_string_lossy())
+    }
+}
+
+impl Drop for Docker {
+    fn drop(&mut self) {
+        if let Err(error) = self.reaper.kill() {
+            eprintln!("engine {} may be left over: {error:#}", self.folder.path().display());
+        }
+        // The kernel kills what is in the namespace, and takes a moment for it.
+        let end = Instant::now() + STOP_LIMIT;
+        while Path::new("/proc").join(self.init.to_string()).exists() && Instant::now() < end {
+            std::thread::sleep(POLL);
+        }
+        forget(self.folder.path());
+    }
+}
+
+/// Returns the one engine that all tests of a file share, without containers, for this test
+/// alone until the guard is dropped.
+///
+/// # Panics
+/// If the engine does not start.
+pub fn shared() -> MutexGuard<'static, Docker> {
+    static ENGINE: OnceLock<Mutex<Docker>> = OnceLock::new();
+    let engine =
+        ENGINE.get_or_init(|| Mutex::new(Docker::start().expect("the shared engine starts")));
+    let engine = engine.lock().unwrap_or_else(PoisonError::into_inner);
+    engine.clear().expect("the shared engine can be cleared");
+    engine
+}
+
+fn installed(program: &str) -> bool {
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&paths).any(|folder| folder.join(program).is_file())
+}
+
+/// Waits for the process that `parent` starts.
+fn first_child(parent: i32) -> anyhow::Result<i32> {
+    let end = Instant::now() + START_LIMIT;
+    loop {
+        // It has become `unshare` only once it has children.
+        let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"))?;
+        if let Some(child) = children.split_whitespace().next() {
+            return Ok(child.parse()?);
+        }
+        ensure!(Instant::now() < end, "unshare started nothing");
+        std::thread::sleep(POLL);
+    }
+}
+
+/// Clears away the folders and control groups of engines whose test was killed.
+fn sweep() {
+    let Ok(folders) = fs::read_dir(std::env::temp_dir()) else { return };
+    for folder in folders.flatten().map(|entry| entry.path()) {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let pid = name.strip_prefix(FOLDER).and_then(|rest| rest.split('-').next());
+        if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            forget(&folder);
+            let _ = fs::remove_dir_all(&folder);
+        }
+    }
+}
+
+/// Removes the control groups of an engine; containers that were killed leave empty ones behind.
+fn forget(folder: &Path) {
+    let Some(name) = folder.file_name() else { return };
+    let Ok(roots) = fs::read_dir("/sys/fs/cgroup") else { return };
+    let roots = roots.flatten().map(|entry| entry.path());
+    for root in roots.chain([PathBuf::from("/sys/fs/cgroup")]) {
+        let group = root.join(name);
+        for child in fs::read_dir(&group).into_iter().flatten().flatten() {
+            // Files of a group cannot be removed, and go with it.
+            let _ = fs::remove_dir(child.path());
+        }
+        let _ = fs::remove_dir(group);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_runs_containers_restarts_and_leaves_nothing() {
+        let engine = Docker::start().unwrap();
+        let id = engine.run("one", &[]).unwrap();
+        assert_eq!(engine.cli(&["ps", "-q", "--no-trunc"]).unwrap(), id);
+        engine.kill().unwrap();
+        assert!(engine.cli(&["ps"]).is_err());
+        engine.launch().unwrap();
+        engine.restart().unwrap();
+        assert_eq!(engine.cli(&["ps", "-q"]).unwrap(), "");
+        assert_eq!(engine.cli(&["ps", "-aq", "--no-trunc"]).unwrap(), id);
+        let (folder, init) = (engine.folder().to_owned(), engine.init);
+        drop(engine);
+        assert!(!folder.exists());
+        assert!(!Path::new(&format!("/proc/{init}")).exists());
+    }
+}
