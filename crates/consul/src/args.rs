@@ -8,10 +8,11 @@ use crate::{Config, Error, Secret, Tls};
 
 /// The flags about Consul. An empty value counts as not given.
 #[derive(Clone, Debug, Default, clap::Args)]
+#[group(skip)]
 #[command(next_help_heading = "Consul")]
 pub struct Args {
-    /// Where Consul's HTTP API is: host:port, http://…, https://… (a path is a prefix), or
-    /// unix:///path [default: 127.0.0.1:8500]
+    /// Where Consul's HTTP API is: host:port, a URL (its path is a prefix), or the path of a unix
+    /// socket [default: 127.0.0.1:8500]
     #[arg(long, value_name = "ADDR", env = "CONSUL_HTTP_ADDR", hide_env_values = true)]
     pub consul_addr: Option<Secret>,
     /// The ACL token; better given as a file or in the environment

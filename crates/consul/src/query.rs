@@ -6,7 +6,7 @@ use consulrs::api::Features;
 use consulrs::api::features::{Blocking, ConsistencyMode};
 
 /// How long Consul holds a blocking query that names no time of its own (Consul's default).
-const DEFAULT_WAIT: Duration = Duration::from_secs(300);
+const DEFAULT_WAIT: Duration = Duration::from_mins(5);
 /// What a request may take beyond the time it was told to wait: Consul's work, the network.
 const GRACE: Duration = Duration::from_secs(10);
 /// Consul lengthens a wait by up to this part of itself, so that clients do not come back in step.
@@ -122,7 +122,7 @@ mod tests {
         let asked = |index, seconds| {
             Query { index, wait: Duration::from_secs(seconds), ..Query::default() }.limit()
         };
-        assert_eq!(asked(Some(5), 160), Duration::from_secs(160 + 10 + 10));
+        assert_eq!(asked(Some(5), 160), Duration::from_mins(3));
         assert_eq!(asked(Some(5), 0), Duration::from_millis(300_000 + 18_750 + 10_000));
         assert_eq!(asked(None, 160), Duration::from_secs(10));
     }

@@ -12,6 +12,7 @@ const DEFAULT_FILTER: &str = "info,consulrs=warn,rustify=off";
 
 /// The flags that say what is logged, and how.
 #[derive(Clone, Debug, clap::Args)]
+#[group(skip)]
 #[command(next_help_heading = "Logs")]
 pub struct Args {
     /// What to log: a level (error, warn, info, debug, trace, off), or levels by target such as

@@ -10,17 +10,19 @@ use nix::unistd::Pid;
 
 /// Takes over where this process is number 1: runs the same program again as a child, passes
 /// every signal on to it, collects the orphans that Linux hands to process 1, and returns the
-/// child's exit code. Returns `None` at once in any other process.
+/// child's exit code. Returns `None` at once in any other process, deaf to no signal.
 ///
 /// Call it first in `main`, before a runtime or a thread exists. The work is split between two
 /// processes because process 1 must wait for *any* child, which would steal the exit status of
 /// the children that the daemon itself waits for.
 pub fn supervise() -> io::Result<Option<ExitCode>> {
+    let signals = SigSet::all();
     if std::process::id() != 1 {
+        // A child inherits which signals are blocked: from below, for one.
+        signals.thread_unblock()?;
         return Ok(None);
     }
-    // Blocked, a signal waits for `wait` below; the child starts with an empty mask.
-    let signals = SigSet::all();
+    // Blocked, a signal waits for `wait` instead of being lost on a process without a handler.
     signals.thread_block()?;
     let mut arguments = std::env::args_os();
     let name = arguments.next().unwrap_or_else(|| "daemon".into());
