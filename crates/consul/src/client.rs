@@ -121,7 +121,11 @@ impl Raw {
         if let Some(token) = self.token.as_ref().and_then(|token| token.to_str().ok()) {
             text = text.replace(token, "***");
         }
-        let message = text.chars().filter(|c| !c.is_control()).take(MESSAGE_LIMIT).collect();
+        let message = text
+            .chars()
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .take(MESSAGE_LIMIT)
+            .collect();
         Err(Error::Status { status: self.status(), path: self.path, message })
     }
 
@@ -145,5 +149,21 @@ impl Raw {
 
     fn header<T: std::str::FromStr>(&self, name: &str) -> Option<T> {
         self.response.headers().get(name)?.to_str().ok()?.trim().parse().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_of_an_error_is_short_and_repeats_no_token() {
+        let text = format!("token sesame\nis unknown {}", "x".repeat(10_000));
+        let response = Response::builder().status(403).body(text.into_bytes()).unwrap();
+        let token = Some(http::HeaderValue::from_static("sesame"));
+        let raw = Raw { path: "kv/a".into(), response, token };
+        let error = raw.success().err().unwrap().to_string();
+        assert!(error.starts_with("consul answered 403 to kv/a: token *** is unknown xxx"));
+        assert!(error.len() < MESSAGE_LIMIT + 100, "{error}");
     }
 }

@@ -121,3 +121,32 @@ impl Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(status: u16, message: &str) -> Error {
+        Error::Status { status, path: "kv/a".into(), message: message.into() }
+    }
+
+    #[test]
+    fn what_may_pass_by_itself_is_retryable() {
+        for code in [403, 408, 429, 500, 502, 503, 504] {
+            assert!(status(code, "").is_retryable(), "{code}");
+        }
+        for code in [301, 400, 401, 404, 405, 413] {
+            assert!(!status(code, "").is_retryable(), "{code}");
+        }
+        assert!(!Error::Unaddressable { path: "kv//".into() }.is_retryable());
+        assert!(!Error::Usage { flag: "--consul-addr", why: String::new() }.is_retryable());
+    }
+
+    #[test]
+    fn an_error_says_what_was_asked_and_what_was_answered() {
+        let error = status(500, "No cluster leader");
+        assert_eq!(error.to_string(), "consul answered 500 to kv/a: No cluster leader");
+        assert_eq!((error.status(), error.path()), (Some(500), Some("kv/a")));
+        assert!(status(500, "invalid session \"1\"").is_session_gone());
+    }
+}

@@ -120,3 +120,41 @@ fn is_false(value: &bool) -> bool {
 fn is_zero(value: &u32) -> bool {
     *value == 0
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_is_empty_is_not_sent() {
+        let registration =
+            Registration { id: "a".into(), name: "web".into(), ..Default::default() };
+        assert_eq!(
+            serde_json::to_value(registration).unwrap(),
+            json!({"ID": "a", "Name": "web", "Port": 0, "EnableTagOverride": false,
+                   "Weights": {"Passing": 1, "Warning": 1}})
+        );
+    }
+
+    #[test]
+    fn checks_are_spelled_as_consul_spells_them() {
+        let check = CheckDefinition {
+            id: "c".into(),
+            http: "https://a/".into(),
+            header: BTreeMap::from([("Host".into(), vec!["x".into()])]),
+            grpc_use_tls: true,
+            tls_skip_verify: true,
+            status: Some(Status::Passing),
+            failures_before_critical: 3,
+            deregister_critical_service_after: "10m".into(),
+            ..CheckDefinition::default()
+        };
+        assert_eq!(
+            serde_json::to_value(check).unwrap(),
+            json!({"CheckID": "c", "HTTP": "https://a/", "Header": {"Host": ["x"]},
+                   "GRPCUseTLS": true, "TLSSkipVerify": true, "Status": "passing",
+                   "FailuresBeforeCritical": 3, "DeregisterCriticalServiceAfter": "10m"})
+        );
+    }
+}

@@ -94,3 +94,17 @@ async fn nodes_and_services_of_other_hosts_are_written_by_transactions() {
     assert_eq!((found[0].address(), found[0].service.port), ("10.0.0.9", 80));
     assert_eq!(found[0].status(), Status::Passing, "no check is no objection");
 }
+
+#[tokio::test]
+async fn an_impossible_port_does_not_hide_the_other_instances() {
+    let (agent, client) = agent();
+    for (id, port) in [("one", "70000"), ("two", "80")] {
+        let port = format!("-port={port}");
+        let args = ["services", "register", "-name=web", &format!("-id={id}"), &port];
+        agent.command(&args).unwrap();
+    }
+    let found = client.health_service("web", &Query::default()).await.unwrap().value;
+    let ports: Vec<_> = found.iter().map(|entry| entry.service.port).collect();
+    assert_eq!(ports, [0, 80]);
+    assert_eq!(client.agent_services(None).await.unwrap().len(), 2);
+}
