@@ -1,1 +1,6 @@
 //! Registers this node's containers in Consul.
+
+pub mod docker;
+pub mod model;
+pub mod plan;
+pub mod wakeups;

@@ -1,0 +1,161 @@
+//! What must change in the agent. Pure: no I/O, no clock, no async.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::{Actual, Beat, DRAINING, Desired};
+
+/// One change. Actions are ordered: removals come first, as a replaced container may reuse the
+/// address it frees; what concerns one instance keeps its order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Removes an instance.
+    Deregister(String),
+    /// Adds an instance, or replaces it together with its checks.
+    Register(Box<Desired>),
+    /// Begins the maintenance of an instance with a reason, or ends it.
+    Maintain(String, Option<String>),
+    /// Sets the status of a TTL check.
+    Beat(String, Beat),
+}
+
+/// Returns the changes that turn `actual` into `desired`.
+///
+/// Removed is only what `host` owns, and what is not in `kept`. Maintenance that somebody else
+/// began is left as it is, and begun again where a registration ends it.
+#[must_use]
+pub fn plan(
+    desired: &BTreeMap<String, Desired>,
+    actual: &BTreeMap<String, Actual>,
+    host: &str,
+    kept: &BTreeSet<String>,
+) -> Vec<Action> {
+    let gone = actual
+        .iter()
+        .filter(|(id, actual)| {
+            !desired.contains_key(*id) && !kept.contains(*id) && actual.is_owned_by(host)
+        })
+        .map(|(id, _)| Action::Deregister(id.clone()));
+    gone.chain(desired.iter().flat_map(|(id, desired)| changes(id, desired, actual.get(id))))
+        .collect()
+}
+
+fn changes(id: &str, desired: &Desired, actual: Option<&Actual>) -> Vec<Action> {
+    let mut actions = Vec::new();
+    let fresh = actual.is_none_or(|actual| !actual.matches(desired));
+    if fresh {
+        actions.push(Action::Register(Box::new(desired.clone())));
+    }
+    let before = actual.and_then(|actual| actual.maintenance.as_deref());
+    let foreign = before.filter(|reason| !reason.starts_with(DRAINING));
+    let wanted = foreign.or(desired.maintenance.as_deref());
+    // A registration replaces all checks, and maintenance is one of them.
+    let holds = if fresh { None } else { before };
+    if wanted != holds {
+        actions.push(Action::Maintain(id.to_owned(), wanted.map(str::to_owned)));
+    }
+    for (check, beat) in &desired.beats {
+        let known = actual.and_then(|actual| actual.checks.get(check)).copied();
+        let status = if fresh { Some(beat.status) } else { known };
+        if status != Some(beat.status) || (fresh && !beat.note.is_empty()) {
+            actions.push(Action::Beat(check.clone(), beat.clone()));
+        }
+    }
+    actions
+}
+
+/// Returns what `actual` is after an action was carried out.
+pub fn applied(action: &Action, actual: &mut BTreeMap<String, Actual>) {
+    match action {
+        Action::Deregister(id) => drop(actual.remove(id)),
+        Action::Register(desired) => {
+            actual.insert(desired.registration.id.clone(), Actual::of(desired));
+        }
+        Action::Maintain(id, reason) => {
+            if let Some(actual) = actual.get_mut(id) {
+                actual.maintenance.clone_from(reason);
+            }
+        }
+        Action::Beat(check, beat) => {
+            for actual in actual.values_mut() {
+                if let Some(status) = actual.checks.get_mut(check) {
+                    *status = beat.status;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::tests::{HOST, actual, desired};
+    use proptest::prelude::*;
+
+    type Desireds = BTreeMap<String, Desired>;
+    type Actuals = BTreeMap<String, Actual>;
+
+    fn apply(actions: &[Action], actual: &Actuals) -> Actuals {
+        let mut world = actual.clone();
+        for action in actions {
+            applied(action, &mut world);
+        }
+        world
+    }
+
+    fn desireds() -> impl Strategy<Value = Desireds> {
+        prop::collection::vec(desired(), 0..8)
+            .prop_map(|all| all.into_iter().map(|one| (one.registration.id.clone(), one)).collect())
+    }
+
+    fn actuals() -> impl Strategy<Value = Actuals> {
+        prop::collection::vec(actual(), 0..8)
+            .prop_map(|all| all.into_iter().map(|one| (one.service.id.clone(), one)).collect())
+    }
+
+    proptest! {
+        #[test]
+        fn applying_a_plan_reaches_the_desired_state_and_the_next_plan_is_empty(
+            desired in desireds(), actual in actuals()
+        ) {
+            let none = BTreeSet::new();
+            let world = apply(&plan(&desired, &actual, HOST, &none), &actual);
+            for (id, wanted) in &desired {
+                prop_assert!(world[id].matches(wanted), "{id}");
+                for (check, beat) in &wanted.beats {
+                    prop_assert_eq!(world[id].checks[check], beat.status);
+                }
+                let foreign = actual.get(id).and_then(|actual| actual.maintenance.as_ref())
+                    .filter(|reason| !reason.starts_with(DRAINING));
+                prop_assert_eq!(&world[id].maintenance, &foreign.cloned().or(wanted.maintenance.clone()));
+            }
+            for (id, left) in &world {
+                prop_assert!(desired.contains_key(id) || !left.is_owned_by(HOST), "{id}");
+            }
+            prop_assert_eq!(plan(&desired, &world, HOST, &none), []);
+        }
+
+        #[test]
+        fn only_what_is_ours_and_this_hosts_is_removed(desired in desireds(), actual in actuals()) {
+            for action in plan(&desired, &actual, HOST, &BTreeSet::new()) {
+                if let Action::Deregister(id) = action {
+                    prop_assert!(!desired.contains_key(&id));
+                    prop_assert!(actual[&id].is_owned_by(HOST));
+                }
+            }
+        }
+
+        #[test]
+        fn what_is_kept_is_not_removed(actual in actuals()) {
+            let kept = actual.keys().cloned().collect();
+            prop_assert_eq!(plan(&BTreeMap::new(), &actual, HOST, &kept), []);
+        }
+
+        #[test]
+        fn removals_come_first(desired in desireds(), actual in actuals()) {
+            let actions = plan(&desired, &actual, HOST, &BTreeSet::new());
+            let removals = actions.iter().take_while(|action| matches!(action, Action::Deregister(_)));
+            let all = actions.iter().filter(|action| matches!(action, Action::Deregister(_)));
+            prop_assert_eq!(removals.count(), all.count());
+        }
+    }
+}
