@@ -4,13 +4,18 @@
 //! The `CreateIndex` and `ModifyIndex` of services, nodes and checks are left out on purpose: two
 //! values are equal when they mean the same to a load balancer.
 
+mod agent_self;
+mod pair;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
-use base64::Engine;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::nullable::{nullable, port, weight};
+
+pub use agent_self::AgentSelf;
+pub use pair::KvPair;
 
 /// One instance of a service, with its node and all checks that concern it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -235,84 +240,6 @@ impl<'de> Deserialize<'de> for Status {
             _ => Self::Critical,
         })
     }
-}
-
-/// A key and its value.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct KvPair {
-    /// The whole key.
-    pub key: String,
-    /// The bytes stored under it.
-    #[serde(deserialize_with = "bytes")]
-    pub value: Vec<u8>,
-    /// A number that clients may use as they like.
-    pub flags: u64,
-    /// The session that holds the key, if any.
-    pub session: Option<String>,
-    /// When it was written first.
-    pub create_index: u64,
-    /// When it was written last; what a compare-and-set compares.
-    pub modify_index: u64,
-    /// How often it was acquired.
-    pub lock_index: u64,
-}
-
-/// The agent we speak to.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(from = "SelfAnswer")]
-pub struct AgentSelf {
-    /// The name of its node.
-    pub node: String,
-    /// Its datacenter.
-    pub datacenter: String,
-    /// The address it tells the others; empty where it does not say.
-    pub address: String,
-    /// Its version, such as `1.8.7`.
-    pub version: String,
-    /// Whether it is a server.
-    pub server: bool,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-struct SelfAnswer {
-    config: SelfConfig,
-    #[serde(deserialize_with = "nullable")]
-    member: SelfMember,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-struct SelfConfig {
-    node_name: String,
-    datacenter: String,
-    version: String,
-    server: bool,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-struct SelfMember {
-    addr: String,
-}
-
-impl From<SelfAnswer> for AgentSelf {
-    fn from(SelfAnswer { config, member }: SelfAnswer) -> Self {
-        Self {
-            node: config.node_name,
-            datacenter: config.datacenter,
-            address: member.addr,
-            version: config.version,
-            server: config.server,
-        }
-    }
-}
-
-/// Reads the base64 of a value; `null` is an empty one.
-fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
-    let code = Option::<String>::deserialize(deserializer)?.unwrap_or_default();
-    base64::prelude::BASE64_STANDARD.decode(code).map_err(serde::de::Error::custom)
 }
 
 #[cfg(test)]

@@ -3,4 +3,5 @@
 pub mod browser;
 pub mod consul;
 pub mod docker;
+pub mod port;
 pub mod process;
