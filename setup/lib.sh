@@ -64,7 +64,7 @@ instances() { fetch "$consul/v1/catalog/service/$1" | grep -o '"ServiceID":' | w
 
 # servers [SERVICE]: the ambassador's servers, of one service or of all, as `backend server address status weight sessions`.
 servers() {
-  fetch "$stats/stats;csv;norefresh" | awk -F, -v service="${1:-}" '
+  fetch "$stats/;csv;norefresh" | awk -F, -v service="${1:-}" '
     NR == 1 { sub(/^# /, ""); for (i = 1; i <= NF; i++) column[$i] = i; next }
     $2 == "FRONTEND" || $2 == "BACKEND" || NF < 2 || !index($1, service) { next }
     { gsub(/ /, "-", $column["status"])
