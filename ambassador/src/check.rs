@@ -48,10 +48,12 @@ pub(crate) async fn check(place: &Place, text: &str) -> io::Result<Verdict> {
     Ok(Verdict::Bad(message(&said, staged.path(), &output.status.to_string())))
 }
 
-/// Returns HAProxy's words with the lasting name of the file in them; without any, the status.
+/// Returns HAProxy's words, without its notices and with the lasting name of the file in them;
+/// if there are none, the status.
 fn message(said: &str, staged: &Path, status: &str) -> String {
     let said = said.replace(&staged.display().to_string(), "haproxy.cfg");
-    match said.trim() {
+    let lines: Vec<_> = said.lines().filter(|line| !line.starts_with("[NOTICE]")).collect();
+    match lines.join("\n").trim() {
         "" => format!("haproxy -c ended with {status} and said nothing"),
         said => said.to_owned(),
     }

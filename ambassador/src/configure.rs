@@ -8,9 +8,10 @@ use tokio::net::unix::SocketAddr;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
 use crate::args::Place;
+use crate::bind::obstacles;
 use crate::check::{Verdict, check};
 use crate::control;
 use crate::directory::{Version, read, version};
@@ -45,7 +46,8 @@ impl Configurator<'_> {
     pub(crate) async fn serve(&self, senders: &UnixListener) -> io::Result<()> {
         let mut hang_up = signal(SignalKind::hangup())?;
         let mut user = signal(SignalKind::user_defined2())?;
-        let mut look = interval(LOOK);
+        // What is there at the start has been judged by then.
+        let mut look = interval_at(Instant::now() + LOOK, LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut seen = None;
         let mut attempts = Attempts { delays: delays(), due: Instant::now() };
@@ -83,6 +85,11 @@ impl Configurator<'_> {
             return self.reject(text, message);
         }
         let old = read(&directory.config())?;
+        let loaded = read(&directory.accepted())?.unwrap_or_default();
+        let obstacles = obstacles(text, &[old.as_deref().unwrap_or_default(), &loaded]);
+        if !obstacles.is_empty() {
+            return self.reject(text, obstacles.join("\n"));
+        }
         directory.write(&directory.config(), text)?;
         let outcome = self.reload(text).await?;
         if let (Outcome::Rejected(_), Some(old)) = (&outcome, old) {
@@ -115,7 +122,7 @@ impl Configurator<'_> {
             }
             Ok(Reload::Failed) => {
                 sleep(LAG).await;
-                self.reject(text, self.journal.complaints(from))
+                self.reject(text, self.journal.alerts(from))
             }
             Err(error) => self.reject(text, format!("haproxy did not reload: {error}")),
         }
@@ -133,7 +140,6 @@ impl Configurator<'_> {
         if now != *seen {
             if let Some(text) = read(&config)?.filter(|text| text != EMPTY) {
                 self.remember(&text).await?;
-                self.retry.send_replace(None);
             }
             *seen = now;
         }
@@ -155,7 +161,10 @@ impl Configurator<'_> {
             return Ok(());
         }
         match check(self.place, text).await? {
-            Verdict::Good => accept(self.place, text),
+            Verdict::Good => {
+                self.retry.send_replace(None);
+                accept(self.place, text)
+            }
             Verdict::Bad(message) => {
                 tracing::warn!(%message, "haproxy.cfg has been changed and would be refused");
                 Ok(())

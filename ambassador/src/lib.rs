@@ -10,6 +10,7 @@
 
 mod args;
 mod base;
+mod bind;
 mod check;
 mod commands;
 mod configure;

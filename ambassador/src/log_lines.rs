@@ -39,18 +39,18 @@ impl Journal {
         self.lines().next
     }
 
-    /// Returns the warnings and alerts since line number `from`, one per line.
-    pub(crate) fn complaints(&self, from: usize) -> String {
+    /// Returns the alerts since line number `from`, one per line.
+    pub(crate) fn alerts(&self, from: usize) -> String {
         let lines = self.lines();
         let first = lines.next - lines.kept.len();
-        let complaints: Vec<_> = lines
+        let alerts: Vec<_> = lines
             .kept
             .iter()
             .skip(from.saturating_sub(first))
-            .filter(|line| severity(line) != Severity::Notice)
+            .filter(|line| severity(line) == Severity::Alert)
             .map(String::as_str)
             .collect();
-        complaints.join("\n")
+        alerts.join("\n")
     }
 
     fn keep(&self, line: String) {
@@ -100,13 +100,13 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn complaints_are_the_warnings_and_alerts_since_a_line() {
+    async fn alerts_are_those_since_a_line() {
         let journal = Journal::default();
         journal.clone().follow(&b"[ALERT] (1) : old\n"[..]).await;
         let from = journal.now();
-        let said = &b"[NOTICE] (1) : fine\n[ALERT] (1) : cannot bind\n\n[WARNING] (1) : no end"[..];
+        let said = &b"[NOTICE] (1) : fine\n[ALERT] (1) : cannot bind\n\n[WARNING] (1) : hm\n[ALERT] (1) : no end"[..];
         journal.clone().follow(said).await;
-        assert_eq!(journal.complaints(from), "[ALERT] (1) : cannot bind\n[WARNING] (1) : no end");
+        assert_eq!(journal.alerts(from), "[ALERT] (1) : cannot bind\n[ALERT] (1) : no end");
     }
 
     #[tokio::test]
@@ -116,8 +116,8 @@ mod tests {
         let said = said.join("\n");
         journal.clone().follow(said.as_bytes()).await;
         assert_eq!(journal.now(), 1000);
-        assert_eq!(journal.complaints(0).lines().count(), KEPT);
-        assert_eq!(journal.complaints(999), "[ALERT] 999");
-        assert_eq!(journal.complaints(1000), "");
+        assert_eq!(journal.alerts(0).lines().count(), KEPT);
+        assert_eq!(journal.alerts(999), "[ALERT] 999");
+        assert_eq!(journal.alerts(1000), "");
     }
 }

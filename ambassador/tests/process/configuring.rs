@@ -1,0 +1,168 @@
+//! Configurations: handed over, refused, and found again after a restart.
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use crate::harness::{
+    Ambassador, Server, SteadyClient, eventually, free_address, haproxies, refused, request,
+};
+
+#[test]
+fn started_empty_it_refuses_connections_until_a_configuration_is_applied() {
+    for haproxy in haproxies() {
+        let (server, address) = (Server::start("web", Duration::ZERO), free_address());
+        let ambassador = Ambassador::running(&haproxy, &[]);
+        assert!(refused(&address));
+        let started = Instant::now();
+        ambassador.reconfigure(&[&address, &server.address]);
+        assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+        assert_eq!(request(&address).unwrap(), "web");
+        assert_eq!(
+            ambassador.ask(&["showconfig"]).stdout,
+            ambassador.file("haproxy.cfg").as_bytes()
+        );
+    }
+}
+
+#[test]
+fn a_frontend_without_backends_refuses_connections() {
+    for haproxy in haproxies() {
+        let (server, address) = (Server::start("web", Duration::ZERO), free_address());
+        let ambassador = Ambassador::running(&haproxy, &[&address, &server.address]);
+        assert_eq!(request(&address).unwrap(), "web");
+        ambassador.reconfigure(&[&address]);
+        eventually("refused", || refused(&address));
+    }
+}
+
+#[test]
+fn a_steady_client_notices_no_reconfiguration_whether_applied_or_rejected() {
+    for haproxy in haproxies() {
+        let (one, two) = (Server::start("1", Duration::ZERO), Server::start("2", Duration::ZERO));
+        let address = free_address();
+        let ambassador = Ambassador::running(&haproxy, &[&address, &one.address]);
+        request(&address).unwrap();
+        let client = SteadyClient::start(&address);
+        for _ in 0..5 {
+            ambassador.reconfigure(&[&address, &one.address, &two.address]);
+            ambassador.reconfigure(&[&address, &two.address]);
+            for (bad, message) in [
+                ([&address, "no-such-host.invalid:80"], "could not resolve address"),
+                (["192.0.2.1:80", &one.address], "192.0.2.1:80"),
+                ([&one.address, &two.address], &one.address),
+            ] {
+                let output = ambassador.ask(&["reconfigure", bad[0], bad[1]]);
+                assert_eq!(output.status.code(), Some(1));
+                let said = String::from_utf8(output.stderr).unwrap();
+                assert!(said.contains(message), "{said}");
+                assert!(ambassador.file("haproxy.cfg.rejected").contains(bad[1]));
+                assert!(ambassador.file("haproxy.cfg").contains(&two.address));
+            }
+        }
+        let (answered, failures) = client.stop();
+        assert_eq!(failures, Vec::<String>::new(), "of {answered}");
+        assert!(answered > 100, "{answered}");
+    }
+}
+
+#[test]
+fn a_restart_comes_back_with_the_last_configuration_that_was_accepted() {
+    for haproxy in haproxies() {
+        let (one, two) = (Server::start("1", Duration::ZERO), Server::start("2", Duration::ZERO));
+        let address = free_address();
+        let mut ambassador = Ambassador::running(&haproxy, &[&address, &one.address]);
+        ambassador.reconfigure(&[&address, &two.address]);
+        for damage in [None, Some("nonsense\n"), Some("")] {
+            ambassador.stop();
+            if let Some(text) = damage {
+                std::fs::write(ambassador.path("haproxy.cfg"), text).unwrap();
+            }
+            if damage == Some("") {
+                std::fs::remove_file(ambassador.path("haproxy.cfg")).unwrap();
+            }
+            ambassador.run(&[&address, &one.address]);
+            assert_eq!(request(&address).unwrap(), "2", "{damage:?}");
+        }
+        assert_eq!(ambassador.file("haproxy.cfg.rejected"), "nonsense\n");
+    }
+}
+
+#[test]
+fn a_new_command_line_counts_more_than_what_was_served_before() {
+    for haproxy in haproxies() {
+        let (one, two) = (Server::start("1", Duration::ZERO), Server::start("2", Duration::ZERO));
+        let address = free_address();
+        let mut ambassador = Ambassador::running(&haproxy, &[&address, &one.address]);
+        assert_eq!(request(&address).unwrap(), "1");
+        ambassador.stop();
+        ambassador.run(&[&address, &two.address]);
+        assert_eq!(request(&address).unwrap(), "2");
+    }
+}
+
+#[test]
+fn a_file_changed_by_others_is_remembered_and_loaded_on_request() {
+    for haproxy in haproxies() {
+        let (one, two) = (Server::start("1", Duration::ZERO), Server::start("2", Duration::ZERO));
+        let address = free_address();
+        let ambassador = Ambassador::running(&haproxy, &[&address, &one.address]);
+        let text = ambassador.file("haproxy.cfg").replace(&one.address, &two.address);
+        std::fs::write(ambassador.path("haproxy.cfg"), &text).unwrap();
+        ambassador.signal(Signal::SIGHUP);
+        eventually("loaded", || request(&address).is_ok_and(|name| name == "2"));
+        eventually("remembered", || ambassador.file("haproxy.cfg.accepted") == text);
+
+        std::fs::write(ambassador.path("haproxy.cfg"), "nonsense\n").unwrap();
+        ambassador.signal(Signal::SIGHUP);
+        eventually("refused", || ambassador.file("haproxy.cfg.rejected") == "nonsense\n");
+        assert_eq!(request(&address).unwrap(), "2");
+        assert_eq!(ambassador.file("haproxy.cfg.accepted"), text);
+    }
+}
+
+#[test]
+fn what_was_refused_at_the_start_is_tried_again() {
+    for haproxy in haproxies() {
+        let (server, address) = (Server::start("web", Duration::ZERO), free_address());
+        let mut ambassador = Ambassador::new(&haproxy);
+        let page = ambassador.path("page");
+        let text = format!(
+            "listen in\n mode tcp\n timeout connect 1s\n timeout client 1m\n timeout server 1m\n \
+             bind {address}\n server s {} \nfrontend other\n mode http\n timeout client 1m\n \
+             http-request return status 200 content-type text/plain file {}\n",
+            server.address,
+            page.display()
+        );
+        std::fs::write(ambassador.path("haproxy.cfg"), text).unwrap();
+        ambassador.run(&[]);
+        assert!(refused(&address));
+        std::fs::write(page, "hello\n").unwrap();
+        eventually("served", || request(&address).is_ok_and(|name| name == "web"));
+    }
+}
+
+#[test]
+fn debugconfig_applies_nothing_and_tells_haproxys_verdict() {
+    for haproxy in haproxies() {
+        let ambassador = Ambassador::running(&haproxy, &[]);
+        let served = ambassador.file("haproxy.cfg");
+        let good = ambassador.ask(&["debugconfig", "80", "127.0.0.1", "81"]);
+        assert_eq!(good.status.code(), Some(0));
+        let text = String::from_utf8(good.stdout).unwrap();
+        assert!(text.contains("stats socket"), "{text}");
+        assert!(text.contains("server 127.0.0.1:81 127.0.0.1:81"), "{text}");
+        let bad = ambassador.ask(&["debugconfig", "80", "no-such-host.invalid:80"]);
+        assert_eq!(bad.status.code(), Some(1));
+        assert!(String::from_utf8(bad.stderr).unwrap().contains("could not resolve"));
+        assert_eq!(ambassador.file("haproxy.cfg"), served);
+    }
+}
+
+#[test]
+fn without_a_running_ambassador_reconfigure_fails_and_says_where_it_looked() {
+    let ambassador = Ambassador::new("haproxy".as_ref());
+    let output = ambassador.ask(&["reconfigure", "--timeout", "1", "80", "a:80"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("control.sock"));
+}
