@@ -1,0 +1,73 @@
+//! Asks HAProxy itself whether it would accept files.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use super::CheckError;
+
+/// Runs `haproxy -c` over the files, in their order, as HAProxy would load them together.
+///
+/// A warning is no rejection. After `limit` the check is killed and counts as an error.
+pub async fn check(program: &Path, files: &[PathBuf], limit: Duration) -> Result<(), CheckError> {
+    let mut command = Command::new(program);
+    command.arg("-c").stdin(Stdio::null()).kill_on_drop(true);
+    for file in files {
+        command.arg("-f").arg(file);
+    }
+    let program = program.to_owned();
+    let output = match timeout(limit, command.output()).await {
+        Ok(Ok(output)) => output,
+        Ok(Err(source)) => return Err(CheckError::Run { program, source }),
+        Err(_) => return Err(CheckError::TimedOut { program, limit }),
+    };
+    if output.status.success() {
+        return Ok(());
+    }
+    let mut lines = lines(&String::from_utf8_lossy(&output.stderr));
+    if lines.is_empty() {
+        lines.push(format!("haproxy -c ended with {}", output.status));
+    }
+    Err(CheckError::Rejected { lines })
+}
+
+/// Returns what HAProxy complains of: its alerts, or its warnings where there is no alert, without process ids.
+pub(crate) fn lines(output: &str) -> Vec<String> {
+    let of = |level: &str| -> Vec<String> {
+        let lines = output.lines().filter_map(|line| line.trim().strip_prefix(level));
+        let texts = lines.map(|line| line.split_once(") : ").map_or(line, |(_, text)| text));
+        texts.map(|text| text.trim().to_owned()).collect()
+    };
+    let alerts = of("[ALERT]");
+    if alerts.is_empty() { of("[WARNING]") } else { alerts }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn alerts_are_told_without_noise() {
+        let output = "[NOTICE]   (12) : haproxy version is 2.6.12\n\
+            [ALERT]    (12) : config : parsing [x.cfg:3] : unknown keyword 'y'\n[WARNING]  (12) : Loading failure!\n";
+        assert_eq!(lines(output), ["config : parsing [x.cfg:3] : unknown keyword 'y'"]);
+        assert_eq!(lines("[WARNING]  (12) : Loading failure!\n"), ["Loading failure!"]);
+    }
+
+    #[tokio::test]
+    async fn a_program_that_is_missing_or_hangs_is_no_rejection() {
+        let missing = check(Path::new("/nowhere/haproxy"), &[], Duration::from_secs(9)).await;
+        assert!(matches!(missing, Err(CheckError::Run { .. })));
+        // `tail -c -f FILE` waits for more of the file for ever.
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let files = [PathBuf::from("0"), file.path().to_owned()];
+        let hangs = check(Path::new("tail"), &files[1..], Duration::from_millis(100)).await;
+        assert!(
+            matches!(hangs, Err(CheckError::TimedOut { .. } | CheckError::Rejected { .. })),
+            "{hangs:?}"
+        );
+    }
+}

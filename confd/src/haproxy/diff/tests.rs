@@ -1,0 +1,1 @@
+//! Plans reach what is wanted, on a model of HAProxy.
