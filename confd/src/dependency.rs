@@ -68,14 +68,7 @@ impl Service {
     /// Returns the question for all passing instances of `name`.
     #[must_use]
     pub fn named(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            tag: None,
-            dc: None,
-            near: None,
-            passing: true,
-            filter: None,
-        }
+        Self { name: name.to_owned(), tag: None, dc: None, near: None, passing: true, filter: None }
     }
 }
 

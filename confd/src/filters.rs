@@ -9,7 +9,7 @@ use tera::{Error, Kwargs, State, Tera, TeraResult, Value};
 use crate::text;
 
 /// Makes the filters known to `tera`.
-pub fn register(tera: &mut Tera) {
+pub(crate) fn register(tera: &mut Tera) {
     tera.register_filter("by_tag", by_tag);
     tera.register_filter("by_meta", by_meta);
     tera.register_filter("group_by_port", group_by_port);
@@ -18,7 +18,9 @@ pub fn register(tera: &mut Tera) {
     tera.register_filter("parse_yaml", parse_yaml);
     tera.register_filter("to_json", to_json);
     tera.register_filter("to_toml", to_toml);
-    tera.register_filter("sha256", |text: &str, _: Kwargs, _: &State| text::sha256(text.as_bytes()));
+    tera.register_filter("sha256", |text: &str, _: Kwargs, _: &State| {
+        text::sha256(text.as_bytes())
+    });
     tera.register_filter("b64encode", |text: &str, _: Kwargs, _: &State| {
         BASE64_STANDARD.encode(text)
     });
@@ -31,6 +33,7 @@ pub fn register(tera: &mut Tera) {
     });
     tera.register_filter("slug", |text: &str, _: Kwargs, _: &State| text::slug(text));
     tera.register_filter("sockaddr", sockaddr);
+    tera.register_filter("port", port);
 }
 
 /// Groups of values by a name, ordered by that name.
@@ -87,7 +90,9 @@ fn group_by_port(instances: &[Value], _: Kwargs, _: &State) -> Value {
         let port = port.and_then(|port| u64::try_from(port).ok()).unwrap_or_default();
         ports.entry(port).or_default().push(instance.clone());
     }
-    Value::from(ports.into_iter().map(|(port, list)| (u128::from(port), list)).collect::<BTreeMap<_, _>>())
+    Value::from(
+        ports.into_iter().map(|(port, list)| (u128::from(port), list)).collect::<BTreeMap<_, _>>(),
+    )
 }
 
 /// The list ordered by the attribute at the path `attribute`; equal ones stay as they were.
@@ -122,7 +127,9 @@ fn cleaned(value: &serde_json::Value) -> Value {
         serde_json::Value::String(text) => Value::from(text::clean(text)),
         serde_json::Value::Array(list) => Value::from(list.iter().map(cleaned).collect::<Vec<_>>()),
         serde_json::Value::Object(map) => Value::from(
-            map.iter().map(|(key, value)| (text::clean(key), cleaned(value))).collect::<BTreeMap<_, _>>(),
+            map.iter()
+                .map(|(key, value)| (text::clean(key), cleaned(value)))
+                .collect::<BTreeMap<_, _>>(),
         ),
         plain => Value::from_serializable(plain),
     }
@@ -130,7 +137,8 @@ fn cleaned(value: &serde_json::Value) -> Value {
 
 fn to_json(value: &Value, kwargs: Kwargs, _: &State) -> TeraResult<String> {
     let pretty = kwargs.get::<bool>("pretty")?.unwrap_or_default();
-    let text = if pretty { serde_json::to_string_pretty(value) } else { serde_json::to_string(value) };
+    let text =
+        if pretty { serde_json::to_string_pretty(value) } else { serde_json::to_string(value) };
     text.map_err(|error| Error::message(format!("this cannot be written as JSON: {error}")))
 }
 
@@ -146,6 +154,15 @@ fn b64decode(text: &str, _: Kwargs, _: &State) -> TeraResult<String> {
     let text = String::from_utf8(bytes)
         .map_err(|_| Error::message("what this encodes in base64 is not UTF-8 text"))?;
     Ok(text::clean(&text))
+}
+
+/// A port that somebody wrote down, as a number; 0 where it is none.
+fn port(value: &Value, _: Kwargs, _: &State) -> u64 {
+    let port = value.as_str().map_or_else(
+        || value.as_i64().and_then(|port| u16::try_from(port).ok()),
+        |text| text.trim().parse::<u16>().ok(),
+    );
+    port.unwrap_or_default().into()
 }
 
 /// `address:port` of an instance, an IPv6 address in brackets.

@@ -105,7 +105,11 @@ fn span(kwargs: &Kwargs, name: &str) -> TeraResult<Span> {
 
 impl Session {
     /// Asks, and answers `None` where there is no answer yet, which is noted.
-    fn ask<T>(&mut self, dependency: Dependency, read: impl FnOnce(&crate::snapshot::Entry) -> T) -> Option<T> {
+    fn ask<T>(
+        &mut self,
+        dependency: Dependency,
+        read: impl FnOnce(&crate::snapshot::Entry) -> T,
+    ) -> Option<T> {
         let answer = match &self.answers {
             Answers::Snapshot(snapshot) => snapshot.get(&dependency).map(|entry| read(entry)),
             Answers::Mock => {
@@ -215,9 +219,7 @@ fn key(session: &mut Session, kwargs: &Kwargs) -> TeraResult<Value> {
     match ask_key(session, kwargs)? {
         None => Ok(Value::from("")),
         Some(Some(value)) => shown(&value, kwargs),
-        Some(None) => {
-            Err(Error::message(format!("there is no key `{}`", session.path(kwargs)?)))
-        }
+        Some(None) => Err(Error::message(format!("there is no key `{}`", session.path(kwargs)?))),
     }
 }
 
@@ -247,7 +249,12 @@ enum Empty {
     NotReady,
 }
 
-fn keys(session: &mut Session, kwargs: &Kwargs, depth: Depth, when_empty: Empty) -> TeraResult<Value> {
+fn keys(
+    session: &mut Session,
+    kwargs: &Kwargs,
+    depth: Depth,
+    when_empty: Empty,
+) -> TeraResult<Value> {
     only(kwargs, &["path"])?;
     let path = session.path(kwargs)?;
     let all = session.ask(Dependency::Prefix { path: path.clone() }, |entry| match &entry.data {

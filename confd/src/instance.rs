@@ -111,7 +111,8 @@ mod tests {
 
     #[test]
     fn one_with_a_bad_address_is_left_out_and_the_others_stay() {
-        let list = [instance("a", "1", "10.0.0.1\n server evil"), instance("a", "2", "web.internal")];
+        let list =
+            [instance("a", "1", "10.0.0.1\n server evil"), instance("a", "2", "web.internal")];
         assert_eq!(normalised(list).len(), 1);
     }
 

@@ -1,15 +1,45 @@
 //! Renders proxy configurations from Consul and brings them into running load balancers.
+//!
+//! ```text
+//!             ┌── watch: one per question ──┐            per resource, side by side
+//! Consul ────►│ blocking queries, retried   ├─► snapshot ─► render ─► step ─► check ─► write ─► apply
+//!             └──────────── ask ◄───────────┘                 │                                  │
+//!                            what the template asked ◄────────┘        what was accepted ◄───────┘
+//! ```
+//! [`supervisor`] keeps one [`worker`] per [`resource`]. A worker renders its [`template`] from the
+//! [`snapshot`]; what the template asked is what [`watch`] keeps up to date. [`step`] decides
+//! what brings the text to life, and the pass takes that step until nothing is left to do.
 
+mod apply;
+pub mod board;
+mod check;
+pub mod cli;
+mod command;
 pub mod dependency;
+mod disk;
+mod dry;
 mod filters;
 mod functions;
+pub mod haproxy;
 pub mod instance;
 pub mod metrics;
 mod mock;
+mod pass;
+mod persist;
+mod reload;
 pub mod resource;
+mod run;
+mod show;
 pub mod snapshot;
 mod source;
+pub mod state;
+pub mod step;
+pub mod supervisor;
 pub mod template;
 pub mod text;
 pub mod units;
+pub mod wait;
 pub mod watch;
+pub mod worker;
+
+pub use run::run;

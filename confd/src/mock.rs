@@ -15,9 +15,10 @@ pub(crate) fn data(dependency: &Dependency) -> Data {
             ("example-tcp".to_owned(), BTreeSet::new()),
         ])),
         Dependency::Service(service) => {
-            let tags = service.tag.clone().or_else(|| {
-                (!service.name.ends_with("-tcp")).then(|| "http".to_owned())
-            });
+            let tags = service
+                .tag
+                .clone()
+                .or_else(|| (!service.name.ends_with("-tcp")).then(|| "http".to_owned()));
             Data::Instances(vec![instance(&service.name, tags.into_iter().collect())])
         }
         Dependency::Nodes { .. } => Data::Nodes(vec![node()]),
@@ -27,7 +28,9 @@ pub(crate) fn data(dependency: &Dependency) -> Data {
         Dependency::Datacenters => Data::Names(vec!["dc1".to_owned()]),
         // Text, a number, JSON and YAML at once.
         Dependency::Key { .. } => Data::Key(Some("1".to_owned())),
-        Dependency::Prefix { .. } => Data::Keys(BTreeMap::from([("key".to_owned(), "1".to_owned())])),
+        Dependency::Prefix { .. } => {
+            Data::Keys(BTreeMap::from([("key".to_owned(), "1".to_owned())]))
+        }
         Dependency::Checks { .. } => Data::Checks(vec![Check {
             node: "node1".to_owned(),
             id: "check".to_owned(),

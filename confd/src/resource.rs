@@ -36,6 +36,18 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Returns the name of the resource whose file is wrong, if one file is.
+    #[must_use]
+    pub fn resource(&self) -> Option<String> {
+        let (Self::Read { path, .. }
+        | Self::Syntax { path, .. }
+        | Self::Contradiction { path, .. }) = self;
+        let is_file = path.extension().is_some_and(|extension| extension == "toml");
+        path.file_stem().filter(|_| is_file).map(|stem| stem.to_string_lossy().into_owned())
+    }
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -175,11 +187,7 @@ pub struct Guard {
 
 impl Default for Guard {
     fn default() -> Self {
-        Self {
-            min_instances: 0,
-            max_removal: Share::HALF,
-            hold: Span(Duration::from_secs(300)),
-        }
+        Self { min_instances: 0, max_removal: Share::HALF, hold: Span(Duration::from_secs(300)) }
     }
 }
 
@@ -194,9 +202,11 @@ fn half_a_minute() -> Span {
 impl Resource {
     /// Parses the text of a resource file; `path` names it in errors, and names the resource.
     pub fn parse(path: &Path, text: &str) -> Result<Self, Error> {
-        let File { template: mut resource } = toml::from_str(text).map_err(|error| {
-            Error::Syntax { path: path.to_owned(), message: error.to_string().trim_end().to_owned() }
-        })?;
+        let File { template: mut resource } =
+            toml::from_str(text).map_err(|error| Error::Syntax {
+                path: path.to_owned(),
+                message: error.to_string().trim_end().to_owned(),
+            })?;
         resource.name =
             path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         match resource.contradiction() {

@@ -286,7 +286,11 @@ mod tests {
     fn instances(ids: &[&str]) -> Data {
         Data::Instances(
             ids.iter()
-                .map(|id| Instance { id: (*id).into(), status: "passing".into(), ..Instance::default() })
+                .map(|id| Instance {
+                    id: (*id).into(),
+                    status: "passing".into(),
+                    ..Instance::default()
+                })
                 .collect(),
         )
     }
@@ -319,7 +323,10 @@ mod tests {
         let keep = Duration::from_secs(60);
         let list = still.value_with_former(keep, after(30));
         assert_eq!(list.len(), Some(2));
-        assert_eq!(list.as_array().unwrap()[0].get_from_path("status").unwrap().as_str(), Some(GONE));
+        assert_eq!(
+            list.as_array().unwrap()[0].get_from_path("status").unwrap().as_str(),
+            Some(GONE)
+        );
         assert_eq!(still.value_with_former(keep, after(70)).len(), Some(0));
         assert_eq!(still.value().len(), Some(0));
         let back = Entry::following(Some(&still), instances(&["c"]), after(40));

@@ -36,9 +36,7 @@ pub(crate) async fn ask(
         ..Query::default()
     };
     match dependency {
-        Dependency::Services { dc } => {
-            Ok(client.catalog_services(&query(dc)).await?.map(services))
-        }
+        Dependency::Services { dc } => Ok(client.catalog_services(&query(dc)).await?.map(services)),
         Dependency::Service(service) => {
             let query = Query {
                 tag: service.tag.clone(),
@@ -61,7 +59,9 @@ pub(crate) async fn ask(
         }
         Dependency::Datacenters => Ok(Answer {
             index: None,
-            value: Data::Names(client.datacenters().await?.iter().map(|n| text::clean(n)).collect()),
+            value: Data::Names(
+                client.datacenters().await?.iter().map(|n| text::clean(n)).collect(),
+            ),
             known_leader: None,
             last_contact: None,
         }),
@@ -145,11 +145,8 @@ fn instance(entry: ServiceEntry) -> Instance {
     let status = entry.status();
     let maintenance = entry.in_maintenance();
     let (node, service) = (entry.node, entry.service);
-    let weight = if status == Status::Warning {
-        service.weights.warning
-    } else {
-        service.weights.passing
-    };
+    let weight =
+        if status == Status::Warning { service.weights.warning } else { service.weights.passing };
     Instance {
         id: service.id,
         name: service.name,
@@ -161,7 +158,11 @@ fn instance(entry: ServiceEntry) -> Instance {
         meta: service.meta,
         weight: weight.into(),
         status: if maintenance { "maintenance" } else { status.as_str() }.to_owned(),
-        datacenter: if service.datacenter.is_empty() { node.datacenter } else { service.datacenter },
+        datacenter: if service.datacenter.is_empty() {
+            node.datacenter
+        } else {
+            service.datacenter
+        },
     }
 }
 

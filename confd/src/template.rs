@@ -7,10 +7,10 @@ use std::time::SystemTime;
 use tera::{Context, ErrorKind, Tera};
 
 use crate::dependency::Dependency;
+use crate::filters;
 use crate::functions::{self, Answers, Session, Shared};
 use crate::resource::Resource;
 use crate::snapshot::Snapshot;
-use crate::filters;
 
 /// Why a template cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -76,8 +76,8 @@ impl Templates {
         // What is rendered are configuration files: quoting is for their own filters to do.
         tera.autoescape_on(Vec::<&'static str>::new());
         let own = folder.join(&resource.src);
-        let source = std::fs::read_to_string(&own)
-            .map_err(|source| Error::Read { path: own, source })?;
+        let source =
+            std::fs::read_to_string(&own).map_err(|source| Error::Read { path: own, source })?;
         let mut sources = vec![(template.clone(), source)];
         others(&folder, &folder, &template, &mut sources)?;
         // A sibling that does not parse is left out: it is another resource's mistake, and where

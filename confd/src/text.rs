@@ -13,7 +13,8 @@ const LONGEST_NAME: usize = 120;
 fn is_control(c: char) -> bool {
     // Besides the control characters: Unicode's line and paragraph separator, and the marks that
     // reorder text.
-    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    c.is_control()
+        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Returns `text` with every control character replaced by a space.

@@ -25,7 +25,8 @@ fn instances() -> serde_json::Value {
 #[test]
 fn filters_do_what_their_names_say() {
     let ids = "{% for i in list %}{{ i.id }}{% endfor %}";
-    let groups = "{% for k, list in groups %}{{ k }}={% for i in list %}{{ i.id }}{% endfor %} {% endfor %}";
+    let groups =
+        "{% for k, list in groups %}{{ k }}={% for i in list %}{{ i.id }}{% endfor %} {% endfor %}";
     for (filter, body, result) in [
         ("{% set list = v | by_tag(tag=\"http\") %}", ids, "ab"),
         ("{% set groups = v | by_tag %}", groups, "http=ab v2=a "),
@@ -34,8 +35,17 @@ fn filters_do_what_their_names_say() {
         ("{% set groups = v | group_by_port %}", groups, "80=bc 443=a "),
         ("{% set list = v | sort_by(attribute=\"port\") %}", ids, "bca"),
         ("{% set list = v | sort_by(attribute=\"id\", reverse=true) %}", ids, "cba"),
-        ("", "{{ v[1] | sockaddr }} {{ v[0] | sockaddr(port=8080) }}", "[fe80::1]:80 10.0.0.1:8080"),
+        (
+            "",
+            "{{ v[1] | sockaddr }} {{ v[0] | sockaddr(port=8080) }}",
+            "[fe80::1]:80 10.0.0.1:8080",
+        ),
         ("", "{{ \"10.0.0.9\" | sockaddr(port=1) }}", "10.0.0.9:1"),
+        (
+            "",
+            "{{ \"80\" | port }} {{ 80 | port }} {{ \"0x\" | port }} {{ \"70000\" | port }}",
+            "80 80 0 0",
+        ),
         ("", "{{ v[0].meta | to_json }}", "{\"zone\":\"x\"}"),
         ("", "{{ v[0].meta | to_toml }}", "zone = \"x\"\n"),
         ("{% set p = '{\"a\": [1, 2]}' | parse_json %}", "{{ p.a[1] }}", "2"),
@@ -46,7 +56,11 @@ fn filters_do_what_their_names_say() {
         ("", "{{ \"rng\" | haproxy_name }}", "rng"),
         ("", "{{ \"\" | sha256 | truncate(length=8, end=\"\") }}", "e3b0c442"),
     ] {
-        assert_eq!(render(&format!("{filter}{body}"), &instances()).unwrap(), result, "{filter}{body}");
+        assert_eq!(
+            render(&format!("{filter}{body}"), &instances()).unwrap(),
+            result,
+            "{filter}{body}"
+        );
     }
 }
 

@@ -5,7 +5,8 @@ use super::*;
 const SMALL: &str = "[template]\nsrc = \"a.tera\"\ndest = \"/tmp/a\"\n";
 
 fn parse(text: &str) -> Result<Resource, String> {
-    Resource::parse(Path::new("/etc/confd/conf.d/web.toml"), text).map_err(|error| error.to_string())
+    Resource::parse(Path::new("/etc/confd/conf.d/web.toml"), text)
+        .map_err(|error| error.to_string())
 }
 
 #[test]

@@ -99,7 +99,10 @@ fn render(template: &str) -> Result<Rendering, String> {
 #[test]
 fn functions_answer_from_the_snapshot() {
     for (template, text) in [
-        ("{% for s in services() %}{{ s.name }}:{{ s.tags | join(sep=\",\") }}{% endfor %}", "rng:http"),
+        (
+            "{% for s in services() %}{{ s.name }}:{{ s.tags | join(sep=\",\") }}{% endfor %}",
+            "rng:http",
+        ),
         ("{% for i in service(name=\"rng\") %}{{ i | sockaddr }}{% endfor %}", "10.0.0.1:80"),
         ("{% for i in service(name=\"rng\", passing=false) %}{{ i.id }}{% endfor %}", "ab"),
         ("{% for n in nodes() %}{{ n.name }}={{ n.address }}{% endfor %}", "n1=10.0.0.1"),
@@ -136,7 +139,9 @@ fn what_has_no_answer_yet_is_found_by_rendering_and_the_text_is_not_used() {
 fn a_template_can_postpone_itself() {
     let outcome = |template| render(template).unwrap().outcome;
     assert_eq!(outcome("{{ not_ready(why=\"too few\") }}"), Outcome::NotReady("too few".into()));
-    assert!(matches!(outcome("{{ safe_ls(path=\"void\") }}"), Outcome::NotReady(why) if why.contains("void")));
+    assert!(
+        matches!(outcome("{{ safe_ls(path=\"void\") }}"), Outcome::NotReady(why) if why.contains("void"))
+    );
 }
 
 #[test]

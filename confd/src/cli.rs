@@ -1,0 +1,64 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+/// Renders proxy configurations from Consul and brings them into running load balancers.
+///
+/// Without a command it is the daemon: it follows the source until it is told to stop.
+#[derive(Clone, Debug, clap::Parser)]
+#[command(version)]
+pub struct Args {
+    /// The folder that holds conf.d/*.toml, templates/ and files/
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "CONFD_DIR",
+        default_value = "/etc/confd",
+        global = true
+    )]
+    pub confdir: PathBuf,
+    /// Where is kept what was accepted: generations, and what they were made from
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "CONFD_STATE_DIR",
+        default_value = "/var/lib/confd",
+        global = true
+    )]
+    pub state_dir: PathBuf,
+    /// Do everything once, then exit: 0 if all is live, 1 if something failed
+    #[arg(long)]
+    pub once: bool,
+    /// With --once: how long the source may take to answer
+    #[arg(long, value_name = "DURATION", default_value = "30s")]
+    pub once_timeout: crate::units::Span,
+    /// Where the data comes from.
+    #[command(flatten)]
+    pub consul: consul::Args,
+    /// Where metrics are served.
+    #[command(flatten)]
+    pub listen: daemon::listener::Args<9120>,
+    /// What is logged.
+    #[command(flatten)]
+    pub log: daemon::log::Args,
+    /// What to do instead of following the source.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What to do instead of following the source.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum Command {
+    /// Read all resources and templates, and render them with made-up data
+    Check,
+    /// Render a resource and print the text; nothing is written or applied
+    Render {
+        /// The resource: its file's name without .toml
+        resource: String,
+        /// Print what would change instead: the text's differences, and what HAProxy would be told
+        #[arg(long)]
+        diff: bool,
+    },
+    /// Ask the running daemon whether it is healthy: exit 0 if it is
+    Healthcheck,
+}

@@ -1,0 +1,149 @@
+//! Runs the commands of a resource: by a shell, for a limited time, and never without an end.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::Command;
+
+/// How much of a command's output is kept: enough for every line that explains a failure.
+const OUTPUT_LIMIT: u64 = 64 * 1024;
+/// How long a command may take to end after it was asked to.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Why a command did not do its work.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// It could not be started, or not be waited for.
+    #[error("cannot run `{command}`")]
+    Start {
+        /// The command.
+        command: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It said so.
+    #[error("`{command}` failed: {status}{}", said(output))]
+    Failed {
+        /// The command.
+        command: String,
+        /// Its exit status.
+        status: std::process::ExitStatus,
+        /// What it wrote.
+        output: String,
+    },
+    /// It did not end in time, and was killed with everything it had started.
+    #[error("`{command}` was killed after {limit:?}")]
+    Late {
+        /// The command.
+        command: String,
+        /// The time it had.
+        limit: Duration,
+    },
+}
+
+fn said(output: &str) -> String {
+    if output.is_empty() { String::new() } else { format!(", saying: {output}") }
+}
+
+/// Runs `command` in a shell, and returns what it wrote. After `limit` its whole process group is
+/// asked to end, then killed; the same happens when the returned future is dropped.
+pub(crate) async fn run(command: &str, limit: Duration) -> Result<String, Error> {
+    let failed = |source| Error::Start { command: command.to_owned(), source };
+    let mut child = Command::new("/bin/sh")
+        .arg("-c")
+        .arg(command)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        // A group of its own, so that what it starts can be ended with it.
+        .process_group(0)
+        .spawn()
+        .map_err(failed)?;
+    let group = child.id().and_then(|id| i32::try_from(id).ok()).map(|id| Group(Pid::from_raw(id)));
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let ending = async {
+        let (out, err, status) = tokio::join!(text(stdout), text(stderr), child.wait());
+        status.map(|status| (status, [out, err].concat().trim().to_owned()))
+    };
+    tokio::pin!(ending);
+    let ended = match tokio::time::timeout(limit, &mut ending).await {
+        Ok(ended) => ended.map_err(failed)?,
+        Err(_) => {
+            if let Some(group) = &group {
+                group.signal(Signal::SIGTERM);
+                // It may use the time to clean up; what it says then is too late.
+                drop(tokio::time::timeout(GRACE, ending).await);
+            }
+            return Err(Error::Late { command: command.to_owned(), limit });
+        }
+    };
+    match ended {
+        (status, output) if status.success() => Ok(output),
+        (status, output) => Err(Error::Failed { command: command.to_owned(), status, output }),
+    }
+}
+
+/// A process group that does not outlive this value.
+struct Group(Pid);
+
+impl Group {
+    fn signal(&self, signal: Signal) {
+        // It may have ended by itself.
+        drop(killpg(self.0, signal));
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.signal(Signal::SIGKILL);
+    }
+}
+
+async fn text(pipe: Option<impl AsyncRead + Unpin>) -> String {
+    let Some(mut pipe) = pipe else { return String::new() };
+    let mut bytes = Vec::new();
+    // What cannot be read is missing in a message, nothing more.
+    let _ = (&mut pipe).take(OUTPUT_LIMIT).read_to_end(&mut bytes).await;
+    // Whoever writes more must not block on a full pipe.
+    let _ = tokio::io::copy(&mut pipe, &mut tokio::io::sink()).await;
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[tokio::test]
+    async fn a_command_that_works_gives_its_output() {
+        assert_eq!(run("echo out; echo err >&2", SECOND).await.unwrap(), "out\nerr");
+    }
+
+    #[tokio::test]
+    async fn a_command_that_fails_is_quoted_with_what_it_said() {
+        let error = run("echo because >&2; exit 3", SECOND).await.unwrap_err().to_string();
+        assert!(error.contains("exit 3") && error.contains("because"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_command_that_hangs_is_killed_with_all_its_children() {
+        let marker = format!("{}.25", 300 + std::process::id());
+        let started = Instant::now();
+        let error = run(&format!("sleep {marker} & sleep {marker}"), SECOND / 5).await.unwrap_err();
+        assert!(matches!(error, Error::Late { .. }), "{error}");
+        assert!(started.elapsed() < SECOND * 2);
+        let left = run(&format!("ps -eo args | grep -c '^sleep {marker}' || true"), SECOND * 5);
+        assert_eq!(left.await.unwrap(), "0");
+    }
+
+    #[tokio::test]
+    async fn much_output_neither_blocks_nor_fills_the_memory() {
+        let output = run("head -c 1000000 /dev/zero | tr '\\0' x", SECOND * 5).await.unwrap();
+        assert_eq!(output.len() as u64, OUTPUT_LIMIT);
+    }
+}

@@ -1,0 +1,188 @@
+//! Replaces files so that a reader, or a crash, finds the old text or the new one, never a part.
+
+use std::fs::{File, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{Gid, Group, Uid, User};
+use tempfile::NamedTempFile;
+
+use crate::resource::Resource;
+
+/// What a new file may be read by, unless it replaces one that says otherwise.
+const MODE: u32 = 0o644;
+
+/// Permissions and owner of a destination.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Access {
+    /// Permission bits.
+    pub mode: Option<u32>,
+    /// Owner.
+    pub uid: Option<u32>,
+    /// Group.
+    pub gid: Option<u32>,
+}
+
+impl Access {
+    /// Looks up what `resource` asks for; names that the system does not know are an error.
+    pub(crate) fn of(resource: &Resource) -> io::Result<Self> {
+        let unknown = |name: &str| io::Error::other(format!("the system knows no {name}"));
+        let uid = match &resource.owner {
+            Some(name) => User::from_name(name)?
+                .map(|user| user.uid.as_raw())
+                .ok_or_else(|| unknown(name))
+                .map(Some)?,
+            None => resource.uid,
+        };
+        let gid = match &resource.group {
+            Some(name) => Group::from_name(name)?
+                .map(|group| group.gid.as_raw())
+                .ok_or_else(|| unknown(name))
+                .map(Some)?,
+            None => resource.gid,
+        };
+        Ok(Self { mode: resource.mode.map(|mode| mode.0), uid, gid })
+    }
+}
+
+/// A complete text beside its destination, not yet in its place.
+#[derive(Debug)]
+pub(crate) struct Staged {
+    file: NamedTempFile,
+    dest: PathBuf,
+}
+
+/// Writes `text` beside `dest`, with the access it shall have: what is not said stays as it is.
+pub(crate) fn stage(dest: &Path, text: &str, access: &Access) -> io::Result<Staged> {
+    let folder = folder(dest);
+    let name = dest.file_name().unwrap_or_default().to_string_lossy();
+    let mut file = tempfile::Builder::new()
+        .prefix(&format!(".{name}."))
+        .suffix(".staged")
+        .tempfile_in(folder)?;
+    file.write_all(text.as_bytes())?;
+    let old = std::fs::metadata(dest).ok();
+    let mode = access.mode.or(old.as_ref().map(|old| old.mode() & 0o7777)).unwrap_or(MODE);
+    let differs =
+        |wanted: Option<u32>, old: Option<u32>, own: u32| wanted.or(old).filter(|id| *id != own);
+    let own = file.as_file().metadata()?;
+    let uid = differs(access.uid, old.as_ref().map(MetadataExt::uid), own.uid()).map(Uid::from_raw);
+    let gid = differs(access.gid, old.as_ref().map(MetadataExt::gid), own.gid()).map(Gid::from_raw);
+    if uid.is_some() || gid.is_some() {
+        match nix::unistd::chown(file.path(), uid, gid) {
+            // The old file's owner is kept where that is possible; only what was asked for must be.
+            Err(_) if access.uid.is_none() && access.gid.is_none() => {}
+            result => result?,
+        }
+    }
+    // After the owner: changing that clears some of the bits.
+    file.as_file().set_permissions(Permissions::from_mode(mode))?;
+    Ok(Staged { file, dest: dest.to_owned() })
+}
+
+impl Staged {
+    /// Where it is now.
+    #[must_use]
+    pub(crate) fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// Puts it in its place, so that it is there after a power failure.
+    ///
+    /// A destination that cannot be replaced because it is a mount point is written in place;
+    /// that is not atomic, and said in the log.
+    pub(crate) fn commit(self) -> io::Result<()> {
+        let Self { file, dest } = self;
+        file.as_file().sync_all()?;
+        match file.persist(&dest) {
+            Ok(_) => File::open(folder(&dest))?.sync_all(),
+            Err(error) if error.error.raw_os_error() == Some(nix::libc::EBUSY) => {
+                tracing::warn!(dest = %dest.display(), "is a mount point: written in place, which is not atomic");
+                let text = std::fs::read(error.file.path())?;
+                let mut file = File::options().write(true).truncate(true).open(&dest)?;
+                file.write_all(&text)?;
+                file.sync_all()
+            }
+            Err(error) => Err(error.error),
+        }
+    }
+
+    /// Keeps it beside the destination as `.rejected`, and returns where.
+    pub(crate) fn reject(self) -> io::Result<PathBuf> {
+        let mut name = self.dest.clone().into_os_string();
+        name.push(".rejected");
+        let path = PathBuf::from(name);
+        self.file.persist(&path).map_err(|error| error.error)?;
+        Ok(path)
+    }
+}
+
+/// Replaces the file at `path`.
+pub(crate) fn replace(path: &Path, text: &str) -> io::Result<()> {
+    stage(path, text, &Access::default())?.commit()
+}
+
+/// Reads a text; one that is not there is no error.
+pub(crate) fn read(path: &Path) -> io::Result<Option<String>> {
+    match std::fs::read(path) {
+        // A destination that someone filled with something else is different from every text.
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn folder(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replaced_file_keeps_its_mode_and_leaves_nothing_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.cfg");
+        replace(&path, "one").unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, MODE);
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        replace(&path, "two").unwrap();
+        assert_eq!(read(&path).unwrap().as_deref(), Some("two"));
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn the_mode_that_is_asked_for_wins() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.cfg");
+        let access = Access { mode: Some(0o640), ..Access::default() };
+        stage(&path, "one", &access).unwrap().commit().unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o640);
+    }
+
+    #[test]
+    fn a_staged_file_that_is_dropped_leaves_the_destination_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.cfg");
+        replace(&path, "one").unwrap();
+        drop(stage(&path, "two", &Access::default()).unwrap());
+        assert_eq!(read(&path).unwrap().as_deref(), Some("one"));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_rejected_text_is_kept_beside_the_destination() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.cfg");
+        let kept = stage(&path, "bad", &Access::default()).unwrap().reject().unwrap();
+        assert_eq!(kept, folder.path().join("a.cfg.rejected"));
+        assert_eq!(read(&kept).unwrap().as_deref(), Some("bad"));
+        assert_eq!(read(&path).unwrap(), None);
+    }
+}

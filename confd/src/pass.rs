@@ -1,0 +1,352 @@
+//! A pass: render, decide the next step, take it, until what is wanted is live.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tokio::time::Instant;
+
+use crate::board::Phase;
+use crate::haproxy::{self, Applied, Error, Event, Outcome, Plan};
+use crate::metrics::{AtStage, Metrics, OfResource};
+use crate::persist;
+use crate::resource::Action;
+use crate::step::{self, Facts, Step};
+use crate::template;
+use crate::wait::next_reload;
+use crate::worker::{Finished, Wanted, Worker};
+use crate::{apply, disk};
+
+impl Worker {
+    /// Renders from the latest snapshot. Unless the template gives a text, what is wanted stays.
+    pub(crate) fn render(&mut self) {
+        self.collecting.acted(Instant::now());
+        let snapshot = self.snapshot.borrow_and_update().clone();
+        // Without a readable template, what was accepted last stays.
+        let Some(templates) = self.templates.borrow_and_update().clone() else { return };
+        let rendering = match templates.render(snapshot.clone(), SystemTime::now()) {
+            Ok(rendering) => rendering,
+            Err(error) => {
+                self.shared.metrics.render_errors.get_or_create(&self.label).inc();
+                return self.report(Phase::Failing(error.to_string()));
+            }
+        };
+        self.shared.watches.want(&self.resource.name, rendering.asked.clone());
+        match rendering.outcome {
+            template::Outcome::Rendered(text) => {
+                if self.wanted.as_ref().is_none_or(|wanted| *wanted.text != *text) {
+                    self.shared.metrics.renders.get_or_create(&self.label).inc();
+                    self.retry = None;
+                }
+                self.wanted = Some(Wanted { text: text.into(), asked: rendering.asked, snapshot });
+            }
+            template::Outcome::NotReady(why) => self.report(Phase::Waiting(why)),
+            template::Outcome::Pending(missing) => {
+                let first = missing.first().map(ToString::to_string).unwrap_or_default();
+                let why = format!("no answer yet to {} questions, such as: {first}", missing.len());
+                if self.rendered() {
+                    tracing::debug!(resource = self.resource.name, why, "waiting");
+                } else {
+                    self.shared.board.report(&self.resource.name, Phase::Waiting(why));
+                }
+            }
+        }
+    }
+
+    /// Tells whether the template has given a text since the start.
+    fn rendered(&self) -> bool {
+        self.wanted.as_ref().is_some_and(|wanted| !wanted.asked.is_empty())
+    }
+
+    /// Takes steps until what is wanted is live, or something has to be waited for.
+    pub(crate) async fn pass(&mut self) {
+        if self.retry.is_some_and(|retry| retry > Instant::now()) {
+            return;
+        }
+        let Some(wanted) = self.wanted.clone() else { return };
+        loop {
+            match step::next(&self.facts(&wanted)) {
+                Step::Done => return self.done(&wanted),
+                Step::Refused => return,
+                Step::Runtime => self.change_at_runtime(&wanted).await,
+                Step::Replace => {
+                    if self.job.is_some() {
+                        // Its end starts another pass.
+                        return;
+                    }
+                    self.start_replacing(&wanted);
+                    if self.loaded(&wanted.text) {
+                        return;
+                    }
+                    let job = self.job.take().expect("started above");
+                    self.finished(job.await.ok()).await;
+                }
+                Step::Reload => {
+                    let interval = self.resource.reload_min_interval.0;
+                    match next_reload(self.last_reload, interval, self.jitter) {
+                        Some(next) if next > Instant::now() => {
+                            self.retry = Some(next);
+                            return;
+                        }
+                        _ => self.reload(&wanted).await,
+                    }
+                }
+            }
+            if self.retry.is_some() {
+                return;
+            }
+        }
+    }
+
+    /// Tells whether every apply action has loaded `text`.
+    fn loaded(&self, text: &Arc<str>) -> bool {
+        self.haproxy.as_ref().is_none_or(|haproxy| haproxy.accepted() == Some(text))
+            && self.others.iter().all(|(_, loaded)| loaded.as_ref() == Some(text))
+    }
+
+    fn facts<'a>(&'a self, wanted: &'a Wanted) -> Facts<'a> {
+        let text = &wanted.text;
+        // Without an action, the file is all there is to do.
+        let nothing_to_load = self.haproxy.is_none() && self.others.is_empty();
+        let loaded = if nothing_to_load {
+            self.on_disk.as_deref()
+        } else {
+            self.loaded(text).then_some(&**text)
+        };
+        let at_runtime = self.not_at_runtime.as_ref() != Some(text)
+            && self.haproxy.as_ref().is_some_and(|haproxy| {
+                haproxy.accepted().is_some_and(|accepted| accepted != &**text)
+                    && !matches!(haproxy.plan(text), Plan::Reload(_))
+            });
+        Facts {
+            wanted: text,
+            on_disk: self.on_disk.as_deref(),
+            loaded,
+            refused: self.refused.as_deref(),
+            at_runtime,
+        }
+    }
+
+    fn done(&mut self, wanted: &Wanted) {
+        self.delays.reset();
+        if self.rendered() {
+            self.report(Phase::Live);
+        }
+        if self.remembered.as_ref() != Some(&wanted.text) && self.job.is_none() {
+            let (state, text) = (self.state.clone(), Arc::clone(&wanted.text));
+            let inputs = wanted.snapshot.inputs(&wanted.asked);
+            self.job = Some(tokio::spawn(async move {
+                let result = persist::remember(state, Arc::clone(&text), inputs).await;
+                Finished::Remembered(text, result)
+            }));
+        }
+    }
+
+    async fn change_at_runtime(&mut self, wanted: &Wanted) {
+        let Some(haproxy) = &mut self.haproxy else { return };
+        match haproxy.apply_runtime(&wanted.text).await {
+            Ok(Outcome::Applied(applied)) => {
+                self.applied(&applied);
+                self.shared.metrics.reloads_avoided.get_or_create(&self.label).inc();
+            }
+            Ok(Outcome::NeedsReload(reason)) => {
+                tracing::debug!(resource = self.resource.name, reason, "not at runtime");
+                self.not_at_runtime = Some(Arc::clone(&wanted.text));
+            }
+            Err(error) => {
+                // The file can be written meanwhile; the reload that follows is tried again.
+                tracing::warn!(
+                    resource = self.resource.name,
+                    error = chain(&error),
+                    "not at runtime"
+                );
+                self.not_at_runtime = Some(Arc::clone(&wanted.text));
+            }
+        }
+    }
+
+    fn start_replacing(&mut self, wanted: &Wanted) {
+        let (destination, text) = (self.destination.clone(), Arc::clone(&wanted.text));
+        self.job = Some(tokio::spawn(async move {
+            let result = destination.replace(Arc::clone(&text)).await;
+            Finished::Written(text, result)
+        }));
+    }
+
+    /// Takes in what a background job did.
+    pub(crate) async fn finished(&mut self, finished: Option<Finished>) {
+        match finished {
+            Some(Finished::Written(text, Ok(()))) => {
+                tracing::debug!(resource = self.resource.name, dest = %self.resource.dest.display(), "written");
+                self.on_disk = Some(text);
+            }
+            Some(Finished::Written(text, Err(error @ persist::Error::Rejected { .. }))) => {
+                self.reject(text, &error.to_string()).await;
+            }
+            Some(Finished::Written(_, Err(error))) => self.fail(&error),
+            Some(Finished::Remembered(text, Ok(number))) => {
+                tracing::debug!(resource = self.resource.name, generation = number, "accepted");
+                self.remembered = Some(text);
+            }
+            Some(Finished::Remembered(_, Err(error))) => self.fail(&error),
+            None => self.fail(&std::io::Error::other("a job was lost")),
+        }
+    }
+
+    /// Gives up a text that is wrong, and goes back to the last one that was right.
+    async fn reject(&mut self, text: Arc<str>, why: &str) {
+        self.shared.metrics.rejections.get_or_create(&self.label).inc();
+        self.report(Phase::Failing(why.to_owned()));
+        let live = self.haproxy.as_ref().is_some_and(|haproxy| haproxy.accepted() == Some(&text));
+        self.refused = Some(text);
+        if let (true, Some(haproxy), Some(good)) = (live, &mut self.haproxy, &self.on_disk) {
+            match haproxy.apply(good).await {
+                Ok(applied) => self.applied(&applied),
+                Err(error) => self.fail(&error),
+            }
+        }
+    }
+
+    async fn reload(&mut self, wanted: &Wanted) {
+        self.last_reload = Some(Instant::now());
+        if let Some(haproxy) = &mut self.haproxy
+            && haproxy.accepted() != Some(&wanted.text)
+        {
+            match haproxy.reload(&wanted.text).await {
+                Ok(applied) => self.applied(&applied),
+                Err(Error::Reload { lines }) => {
+                    self.reject(Arc::clone(&wanted.text), &lines.join("\n")).await;
+                    return self.restore_file().await;
+                }
+                Err(error) => return self.fail(&error),
+            }
+        }
+        for index in 0..self.others.len() {
+            if self.others[index].1.as_ref() == Some(&wanted.text) {
+                continue;
+            }
+            let limit = self.resource.timeout.0;
+            let result =
+                match (self.others[index].0, &self.resource.reload_cmd, &self.resource.signal) {
+                    (Action::ReloadCmd, Some(command), _) => {
+                        apply::reload_cmd(command, limit).await
+                    }
+                    (Action::Signal, _, Some(signal)) => {
+                        apply::signal(&signal.pid_file, signal.signal.0)
+                    }
+                    _ => Ok(()),
+                };
+            match result {
+                Ok(()) => {
+                    self.others[index].1 = Some(Arc::clone(&wanted.text));
+                    self.shared.metrics.reloads.get_or_create(&self.label).inc();
+                    tracing::info!(resource = self.resource.name, action = ?self.others[index].0, "reloaded");
+                }
+                Err(error) => return self.fail_with(format!("{error:#}")),
+            }
+        }
+    }
+
+    /// A text that HAProxy refused to load must not be what it finds when it starts again.
+    async fn restore_file(&mut self) {
+        let accepted = self.haproxy.as_ref().and_then(|h| h.accepted()).map(ToOwned::to_owned);
+        let Some(accepted) = accepted else { return };
+        let text: Arc<str> = accepted.into();
+        match self.destination.clone().replace(Arc::clone(&text)).await {
+            Ok(()) => self.on_disk = Some(text),
+            Err(error) => self.fail(&error),
+        }
+    }
+
+    fn applied(&mut self, applied: &Applied) {
+        let Metrics { runtime_operations, reloads, .. } = &self.shared.metrics;
+        runtime_operations.get_or_create(&self.label).inc_by(applied.operations as u64);
+        match &applied.reloaded {
+            Some(reason) => {
+                reloads.get_or_create(&self.label).inc();
+                tracing::info!(resource = self.resource.name, reason, "reloaded");
+            }
+            None if applied.operations > 0 => tracing::info!(
+                resource = self.resource.name,
+                operations = applied.operations,
+                joining = applied.joining,
+                leaving = applied.leaving,
+                "changed at runtime"
+            ),
+            None => {}
+        }
+    }
+
+    /// Compares what is on disk and what runs with what they should be.
+    pub(crate) async fn compare(&mut self) {
+        match disk::read(&self.resource.dest) {
+            Ok(text) if text.as_deref() != self.on_disk.as_deref() => {
+                tracing::warn!(dest = %self.resource.dest.display(), "was changed by someone else");
+                self.on_disk = text.map(Into::into);
+            }
+            Ok(_) => {}
+            Err(error) => self.fail(&error),
+        }
+        // Something that was refused because of its surroundings may pass now.
+        self.refused = None;
+        self.not_at_runtime = None;
+        let Some(haproxy) = self.haproxy.as_mut().filter(|h| h.accepted().is_some()) else {
+            return;
+        };
+        match haproxy.drift().await {
+            Ok(applied) if applied.operations > 0 || applied.reloaded.is_some() => {
+                tracing::warn!(resource = self.resource.name, "had drifted, and was repaired");
+                self.applied(&applied);
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(
+                resource = self.resource.name,
+                error = chain(&error),
+                "cannot be compared with what was accepted"
+            ),
+        }
+    }
+
+    /// Takes in what HAProxy's background half did.
+    pub(crate) fn progressed(&mut self, events: Result<Vec<Event>, haproxy::Error>) {
+        let events = match events {
+            Ok(events) => events,
+            Err(error) => return self.fail(&error),
+        };
+        for event in events {
+            match event {
+                Event::Serving { backend, server, after } => {
+                    tracing::info!(backend, server, ?after, "serving");
+                    let OfResource { resource } = self.label.clone();
+                    let stage = AtStage { resource, stage: "first_check_passed" };
+                    let histogram = &self.shared.metrics.event_to_serving;
+                    histogram.get_or_create(&stage).observe(after.as_secs_f64());
+                }
+                Event::Removed { backend, server, after, killed } => {
+                    tracing::info!(backend, server, ?after, killed, "removed");
+                }
+            }
+        }
+    }
+
+    /// Notes a failure of this moment: the same is tried again.
+    fn fail(&mut self, error: &(dyn std::error::Error + 'static)) {
+        self.fail_with(chain(error));
+    }
+
+    fn fail_with(&mut self, why: String) {
+        self.shared.metrics.apply_errors.get_or_create(&self.label).inc();
+        self.retry = Some(Instant::now() + self.delays.next_delay());
+        self.report(Phase::Failing(why));
+    }
+}
+
+/// Returns an error with all its causes in one line.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,165 @@
+//! What the commands do.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use daemon::listener::{self, Readiness};
+use prometheus_client::registry::Registry;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::board::{self, Board, Phase};
+use crate::cli::{Args, Command};
+use crate::metrics::Metrics;
+use crate::reload::Reasons;
+use crate::supervisor::Supervisor;
+use crate::template::Templates;
+use crate::watch::Watches;
+use crate::worker::Shared;
+use crate::{dry, resource};
+
+/// Exit code of a mistake in flags or files.
+const USAGE: u8 = 2;
+
+/// Does what `args` say, until it is done or `token` is cancelled.
+pub async fn run(args: Args, token: CancellationToken) -> anyhow::Result<ExitCode> {
+    match &args.command {
+        None => follow(&args, token).await,
+        Some(Command::Check) => Ok(check(&args)),
+        Some(Command::Render { resource, diff }) => {
+            dry::render(&args, resource, *diff, token).await
+        }
+        Some(Command::Healthcheck) => Ok(healthcheck(&args).await),
+    }
+}
+
+/// Connects to the source, without asking it anything yet.
+pub(crate) fn client(args: &Args) -> Result<consul::Client, ExitCode> {
+    let client = args.consul.config().and_then(|config| consul::Client::new(&config));
+    client.map_err(|error| {
+        eprintln!("confd: {:#}", anyhow::Error::from(error));
+        ExitCode::from(USAGE)
+    })
+}
+
+async fn follow(args: &Args, token: CancellationToken) -> anyhow::Result<ExitCode> {
+    let client = match client(args) {
+        Ok(client) => client,
+        Err(code) => return Ok(code),
+    };
+    if !args.confdir.join("conf.d").is_dir() {
+        eprintln!("confd: there is no folder {}", args.confdir.join("conf.d").display());
+        return Ok(ExitCode::from(USAGE));
+    }
+    std::fs::create_dir_all(&args.state_dir)
+        .with_context(|| format!("cannot create {}", args.state_dir.display()))?;
+    let mut registry = Registry::default();
+    let metrics = Metrics::new(&mut registry);
+    let watches = Watches::new(client, metrics.clone());
+    let board = Board::default();
+    let shared = Shared {
+        watches: Arc::clone(&watches),
+        metrics,
+        board: board.clone(),
+        state_dir: args.state_dir.clone(),
+    };
+    let stop = token.child_token();
+    let supervisor = Supervisor::new(args.confdir.clone(), shared, stop.clone());
+    let (ready, readiness) = watch::channel(Readiness::NotReady("starting".into()));
+    let mut outcome = ExitCode::SUCCESS;
+    let working = async {
+        tokio::join!(
+            supervisor.run(Reasons::new(&args.confdir)?),
+            watches.run(stop.clone()),
+            follow_readiness(&board, ready, stop.clone()),
+            async {
+                // A single run serves nobody's probes.
+                let address = args.listen.address().filter(|_| !args.once);
+                listener::serve(address, Arc::new(registry), readiness, stop.clone()).await;
+            },
+            async {
+                if args.once {
+                    outcome = once(args, &board, &stop).await;
+                    stop.cancel();
+                }
+            }
+        );
+        anyhow::Ok(())
+    };
+    working.await?;
+    Ok(outcome)
+}
+
+async fn follow_readiness(
+    board: &Board,
+    ready: watch::Sender<Readiness>,
+    token: CancellationToken,
+) {
+    let mut changes = board.watch();
+    loop {
+        ready.send_replace(board::readiness(&changes.borrow_and_update()));
+        tokio::select! {
+            () = token.cancelled() => return,
+            _ = changes.changed() => {}
+        }
+    }
+}
+
+/// Waits until every resource is live or has failed.
+async fn once(args: &Args, board: &Board, token: &CancellationToken) -> ExitCode {
+    let mut changes = board.watch();
+    let (resources, errors) = resource::load(&args.confdir);
+    let settled = changes.wait_for(|board| {
+        board.len() >= resources.len() && board.values().all(|p| !matches!(p, Phase::Waiting(_)))
+    });
+    tokio::select! {
+        () = token.cancelled() => return ExitCode::FAILURE,
+        _ = tokio::time::timeout(args.once_timeout.0, settled) => {}
+    }
+    let board = board.watch().borrow().clone();
+    for (name, phase) in &board {
+        if let Phase::Waiting(why) | Phase::Failing(why) = phase {
+            eprintln!("confd: {name}: {why}");
+        }
+    }
+    if !errors.is_empty() {
+        ExitCode::from(USAGE)
+    } else if board.len() >= resources.len() && board.values().all(|p| *p == Phase::Live) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// Reads all resources and templates, and renders them with made-up data.
+fn check(args: &Args) -> ExitCode {
+    let (resources, errors) = resource::load(&args.confdir);
+    let mut problems: Vec<String> =
+        errors.into_iter().map(|error| format!("{:#}", anyhow::Error::from(error))).collect();
+    for resource in &resources {
+        let rehearsed = Templates::load(&args.confdir, resource).and_then(|t| t.rehearse());
+        match rehearsed {
+            Ok(_) => println!("{}: good", resource.name),
+            Err(error) => {
+                problems.push(format!("{}: {:#}", resource.name, anyhow::Error::from(error)));
+            }
+        }
+    }
+    for problem in &problems {
+        eprintln!("{problem}");
+    }
+    if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(USAGE) }
+}
+
+async fn healthcheck(args: &Args) -> ExitCode {
+    let Some(address) = args.listen.address() else {
+        eprintln!("confd: the daemon has no --listen address to be asked at");
+        return ExitCode::FAILURE;
+    };
+    if listener::probe(address).await {
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("confd: no healthy answer from {address}");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,121 @@
+//! What confd remembers of a resource across restarts: what was accepted last, and how it came about.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use crate::dependency::Dependency;
+use crate::disk;
+use crate::snapshot::Data;
+
+/// Generations kept: enough to find the one before a bad day.
+const KEPT: usize = 10;
+
+/// An accepted text, and what it was rendered from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Generation {
+    /// Counts up from 1.
+    pub number: u64,
+    /// When it was accepted, in seconds since 1970.
+    pub at: u64,
+    /// The digest of the text.
+    pub digest: String,
+    /// The text.
+    pub text: String,
+    /// The answers it was rendered from.
+    pub inputs: Vec<(Dependency, Data)>,
+}
+
+/// The memory of one resource: a folder.
+#[derive(Clone, Debug)]
+pub struct State {
+    folder: PathBuf,
+}
+
+impl State {
+    /// Opens the memory of the resource `name`, below `state_dir`.
+    pub fn open(state_dir: &Path, name: &str) -> io::Result<Self> {
+        let folder = state_dir.join(name);
+        std::fs::create_dir_all(folder.join("generations"))?;
+        Ok(Self { folder })
+    }
+
+    /// Returns the text that was accepted last for the resource `name`, creating nothing.
+    pub fn peek(state_dir: &Path, name: &str) -> io::Result<Option<String>> {
+        disk::read(&state_dir.join(name).join("accepted"))
+    }
+
+    /// Returns the text that was accepted last.
+    pub fn accepted(&self) -> io::Result<Option<String>> {
+        disk::read(&self.folder.join("accepted"))
+    }
+
+    /// Notes that `text` is accepted.
+    pub fn accept(&self, text: &str, inputs: Vec<(Dependency, Data)>) -> io::Result<u64> {
+        let newest = self.numbers()?.last().copied().unwrap_or_default();
+        let number = newest + 1;
+        let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let digest = crate::text::sha256(text.as_bytes());
+        let generation = Generation { number, at, digest, text: text.to_owned(), inputs };
+        let json = serde_json::to_string(&generation).map_err(io::Error::other)?;
+        disk::replace(&self.path(number), &json)?;
+        disk::replace(&self.folder.join("accepted"), text)?;
+        let numbers = self.numbers()?;
+        for old in &numbers[..numbers.len().saturating_sub(KEPT)] {
+            std::fs::remove_file(self.path(*old))?;
+        }
+        Ok(number)
+    }
+
+    /// Returns the numbers of the generations that are kept, the oldest first.
+    pub fn numbers(&self) -> io::Result<Vec<u64>> {
+        let mut numbers: Vec<u64> = std::fs::read_dir(self.folder.join("generations"))?
+            .filter_map(Result::ok)
+            .filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".json")?.parse().ok())
+            .collect();
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    /// Returns one generation; `None` if it is not kept.
+    pub fn generation(&self, number: u64) -> io::Result<Option<Generation>> {
+        match disk::read(&self.path(number))? {
+            None => Ok(None),
+            Some(json) => serde_json::from_str(&json).map(Some).map_err(io::Error::other),
+        }
+    }
+
+    fn path(&self, number: u64) -> PathBuf {
+        self.folder.join("generations").join(format!("{number:08}.json"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_accepted_is_remembered_with_its_inputs() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::open(folder.path(), "web").unwrap();
+        assert_eq!(state.accepted().unwrap(), None);
+        let inputs = vec![(Dependency::Datacenters, Data::Names(vec!["dc1".into()]))];
+        assert_eq!(state.accept("one", inputs.clone()).unwrap(), 1);
+        let again = State::open(folder.path(), "web").unwrap();
+        assert_eq!(again.accepted().unwrap().as_deref(), Some("one"));
+        assert_eq!(again.generation(1).unwrap().unwrap().inputs, inputs);
+        assert_eq!(again.generation(2).unwrap(), None);
+    }
+
+    #[test]
+    fn only_the_last_ten_generations_are_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::open(folder.path(), "web").unwrap();
+        for n in 1..=25 {
+            assert_eq!(state.accept(&n.to_string(), Vec::new()).unwrap(), n);
+        }
+        assert_eq!(state.numbers().unwrap(), (16..=25).collect::<Vec<_>>());
+    }
+}

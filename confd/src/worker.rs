@@ -1,0 +1,243 @@
+//! One resource at work: woken by changes, timers and finished jobs, it makes one pass after the other.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use crate::board::{Board, Phase};
+use crate::check::Check;
+use crate::dependency::Dependency;
+use crate::disk::{self, Access};
+use crate::haproxy::{Haproxy, Settings};
+use crate::metrics::{Metrics, OfResource};
+use crate::persist::{self, Destination};
+use crate::resource::{Action, Resource};
+use crate::snapshot::Snapshot;
+use crate::state::State;
+use crate::template::Templates;
+use crate::wait::Collecting;
+use crate::watch::Watches;
+
+/// How often what runs is compared with what was accepted.
+const DRIFT: Duration = Duration::from_secs(60);
+
+/// What all workers share.
+#[derive(Clone)]
+pub struct Shared {
+    /// Where the data comes from.
+    pub watches: Arc<Watches>,
+    /// What Prometheus can ask.
+    pub metrics: Metrics,
+    /// How each resource is doing.
+    pub board: Board,
+    /// Where generations are kept.
+    pub state_dir: std::path::PathBuf,
+}
+
+/// A text to bring to life, and where it comes from.
+#[derive(Clone)]
+pub(crate) struct Wanted {
+    pub(crate) text: Arc<str>,
+    pub(crate) asked: BTreeSet<Dependency>,
+    pub(crate) snapshot: Snapshot,
+}
+
+/// What a background job reports.
+pub(crate) enum Finished {
+    Written(Arc<str>, Result<(), persist::Error>),
+    Remembered(Arc<str>, std::io::Result<u64>),
+}
+
+/// One resource at work.
+pub struct Worker {
+    pub(crate) resource: Resource,
+    pub(crate) templates: watch::Receiver<Option<Arc<Templates>>>,
+    pub(crate) snapshot: watch::Receiver<Snapshot>,
+    pub(crate) shared: Shared,
+    pub(crate) label: OfResource,
+    pub(crate) state: State,
+    pub(crate) destination: Destination,
+    pub(crate) haproxy: Option<Haproxy>,
+    /// What the actions other than HAProxy's have loaded.
+    pub(crate) others: Vec<(Action, Option<Arc<str>>)>,
+    pub(crate) wanted: Option<Wanted>,
+    pub(crate) on_disk: Option<Arc<str>>,
+    pub(crate) refused: Option<Arc<str>>,
+    /// A text whose difference the runtime socket would not take.
+    pub(crate) not_at_runtime: Option<Arc<str>>,
+    /// The text that the state folder knows as accepted.
+    pub(crate) remembered: Option<Arc<str>>,
+    pub(crate) job: Option<JoinHandle<Finished>>,
+    pub(crate) last_reload: Option<Instant>,
+    pub(crate) jitter: f64,
+    pub(crate) retry: Option<Instant>,
+    pub(crate) delays: daemon::backoff::Delays,
+    pub(crate) collecting: Collecting,
+    pub(crate) last_problem: Option<String>,
+}
+
+impl Worker {
+    /// Prepares the work on `resource`: looks at the disk, and at what was accepted before.
+    pub fn new(
+        resource: Resource,
+        templates: watch::Receiver<Option<Arc<Templates>>>,
+        shared: Shared,
+    ) -> anyhow::Result<Self> {
+        use anyhow::Context;
+        let state = State::open(&shared.state_dir, &resource.name)
+            .with_context(|| format!("cannot use {}", shared.state_dir.display()))?;
+        let remembered: Option<Arc<str>> = state.accepted()?.map(Into::into);
+        let on_disk: Option<Arc<str>> = disk::read(&resource.dest)
+            .with_context(|| format!("cannot read {}", resource.dest.display()))?
+            .map(Into::into);
+        let actions = resource.actions();
+        let accepted = remembered.as_deref().map(ToOwned::to_owned);
+        let haproxy = match &resource.haproxy {
+            Some(haproxy) if actions.contains(&Action::HaProxy) => {
+                let mut settings = Settings::new(haproxy.runtime.clone(), haproxy.master.clone());
+                settings.drain_timeout = haproxy.drain_timeout.0;
+                Some(Haproxy::new(settings, accepted))
+            }
+            _ => None,
+        };
+        let others = actions
+            .into_iter()
+            .filter(|action| *action != Action::HaProxy)
+            .map(|action| (action, remembered.clone()))
+            .collect();
+        let destination = Destination {
+            path: resource.dest.clone(),
+            access: Access::of(&resource)?,
+            check: Check::of(&resource),
+            limit: resource.timeout.0,
+        };
+        // Until the source has answered, what was accepted last is what is wanted.
+        let wanted = remembered.clone().map(|text| Wanted {
+            text,
+            asked: BTreeSet::new(),
+            snapshot: Snapshot::default(),
+        });
+        Ok(Self {
+            snapshot: shared.watches.snapshot(),
+            label: OfResource { resource: resource.name.clone() },
+            collecting: Collecting::default(),
+            delays: daemon::backoff::delays(),
+            jitter: rand::random(),
+            job: None,
+            last_problem: None,
+            last_reload: None,
+            not_at_runtime: None,
+            refused: None,
+            retry: None,
+            resource,
+            templates,
+            shared,
+            state,
+            destination,
+            haproxy,
+            others,
+            wanted,
+            on_disk,
+            remembered,
+        })
+    }
+
+    /// Works until `token` is cancelled, then finishes what it is writing.
+    pub async fn run(mut self, token: CancellationToken) {
+        let mut drift = tokio::time::interval_at(Instant::now() + DRIFT, DRIFT);
+        self.compare().await;
+        self.render();
+        self.pass().await;
+        while !token.is_cancelled() {
+            let due = self.collecting.due(&self.resource.wait);
+            tokio::select! {
+                () = token.cancelled() => break,
+                changed = self.snapshot.changed() => {
+                    if changed.is_err() {
+                        break;
+                    }
+                    self.collecting.changed(Instant::now());
+                }
+                changed = self.templates.changed() => {
+                    if changed.is_err() {
+                        break;
+                    }
+                    // What was refused may have been the old template's fault.
+                    self.refused = None;
+                    self.not_at_runtime = None;
+                    self.render();
+                    self.pass().await;
+                }
+                () = at(due) => {
+                    self.render();
+                    self.pass().await;
+                }
+                () = at(self.retry) => {
+                    self.retry = None;
+                    self.pass().await;
+                }
+                finished = running(&mut self.job) => {
+                    self.finished(finished).await;
+                    self.pass().await;
+                }
+                events = work(&mut self.haproxy) => self.progressed(events),
+                _ = drift.tick() => {
+                    self.compare().await;
+                    self.pass().await;
+                }
+            }
+        }
+        if let Some(job) = self.job.take() {
+            drop(job.await);
+        }
+        tracing::debug!(resource = self.resource.name, "stopped");
+    }
+
+    /// Notes how the resource is doing, and says so where that is news.
+    pub(crate) fn report(&mut self, phase: Phase) {
+        match &phase {
+            Phase::Live => self.last_problem = None,
+            Phase::Waiting(why) => {
+                if self.last_problem.as_ref() != Some(why) {
+                    tracing::info!(resource = self.resource.name, why, "waiting");
+                }
+                self.last_problem = Some(why.clone());
+            }
+            Phase::Failing(why) => {
+                if self.last_problem.as_ref() != Some(why) {
+                    tracing::error!(resource = self.resource.name, "{why}");
+                }
+                self.last_problem = Some(why.clone());
+            }
+        }
+        self.shared.board.report(&self.resource.name, phase);
+    }
+}
+
+async fn at(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn running(job: &mut Option<JoinHandle<Finished>>) -> Option<Finished> {
+    let Some(handle) = job else { return std::future::pending().await };
+    let finished = handle.await.ok();
+    *job = None;
+    finished
+}
+
+async fn work(
+    haproxy: &mut Option<Haproxy>,
+) -> Result<Vec<crate::haproxy::Event>, crate::haproxy::Error> {
+    match haproxy {
+        Some(haproxy) => haproxy.work().await,
+        None => std::future::pending().await,
+    }
+}
