@@ -6,7 +6,6 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use anyhow::{Context, ensure};
-use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use crate::process::Process;
@@ -96,12 +95,12 @@ impl Consul {
 
     /// Freezes the agent: connections are still accepted, nothing is answered.
     pub fn pause(&self) -> anyhow::Result<()> {
-        self.process.signal(Signal::SIGSTOP)
+        self.process.pause()
     }
 
     /// Lets a frozen agent go on.
     pub fn resume(&self) -> anyhow::Result<()> {
-        self.process.signal(Signal::SIGCONT)
+        self.process.resume()
     }
 
     /// Runs a `consul` command against this agent, with its management token if it has one.

@@ -1,13 +1,13 @@
 //! A server process that never outlives the test which started it.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -76,6 +76,34 @@ impl Process {
             kill(self.pid, signal).with_context(|| format!("cannot send {signal}"))?;
         }
         Ok(())
+    }
+
+    /// Freezes the process; returns when its last thread stands still.
+    pub fn pause(&self) -> anyhow::Result<()> {
+        self.signal(Signal::SIGSTOP)?;
+        let end = Instant::now() + GRACE;
+        while !self.stands_still()? {
+            ensure!(Instant::now() < end, "process {} does not stand still", self.pid);
+            std::thread::sleep(POLL);
+        }
+        Ok(())
+    }
+
+    /// Lets a frozen process go on.
+    pub fn resume(&self) -> anyhow::Result<()> {
+        self.signal(Signal::SIGCONT)
+    }
+
+    fn stands_still(&self) -> io::Result<bool> {
+        for thread in fs::read_dir(format!("/proc/{}/task", self.pid))? {
+            // A thread may end in between; the next look will not find it.
+            let stat = fs::read_to_string(thread?.path().join("stat")).unwrap_or_default();
+            // The state follows the name, which is in brackets and may hold anything.
+            if !stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T')) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Returns how the process ended, `None` while it runs.
@@ -147,7 +175,7 @@ mod tests {
     #[test]
     fn a_frozen_process_can_be_stopped() {
         let process = sleep();
-        process.signal(Signal::SIGSTOP).unwrap();
+        process.pause().unwrap();
         process.stop().unwrap();
         assert!(process.exited().unwrap().is_some());
     }
