@@ -1,0 +1,150 @@
+//! Which of many addresses an instance is registered with. Pure.
+
+use std::net::IpAddr;
+
+use crate::container::{Container, Network};
+use crate::labels::{Settings, short};
+use crate::model::{Options, Warning};
+
+/// A network that no client is on, and that Swarm adds by itself.
+const INGRESS: &str = "ingress";
+
+/// Returns whether others can reach `ip`: neither a wildcard nor the loopback.
+fn reachable(ip: IpAddr) -> bool {
+    !ip.is_unspecified() && !ip.is_loopback()
+}
+
+/// Returns the address that the labels or the operator choose for published ports, if they do.
+pub(crate) fn chosen(
+    container: &Container,
+    settings: &Settings<'_>,
+    options: &Options,
+    warnings: &mut Vec<Warning>,
+) -> Option<IpAddr> {
+    let mut parse = |setting: String, text: &str| match text.trim().parse::<IpAddr>() {
+        Ok(ip) if reachable(ip) => Some(ip),
+        _ => {
+            let problem =
+                format!("{:?} is not an address that others can reach; not used", short(text));
+            warnings.push(Warning::new(setting, problem));
+            None
+        }
+    };
+    let own = settings.get("IP").and_then(|text| parse("SERVICE_IP".to_owned(), text));
+    let from_label = || {
+        let label = options.use_ip_from_label.as_ref()?;
+        // Often written with a prefix length, as network plugins do.
+        let text = container.labels.get(label)?.split('/').next().unwrap_or_default();
+        (!text.is_empty()).then(|| parse(label.clone(), text)).flatten()
+    };
+    own.or_else(from_label).or(options.ip)
+}
+
+/// Returns the container's own addresses on the network that counts.
+pub(crate) fn internal<'a>(
+    container: &'a Container,
+    settings: &Settings<'_>,
+    options: &Options,
+    warnings: &mut Vec<Warning>,
+) -> Option<&'a Network> {
+    let has_address = |network: &&Network| network.ipv4.is_some() || network.ipv6.is_some();
+    let named = |name: &str| {
+        let suffix = format!("_{name}");
+        let exact = container.networks.get(name);
+        // Compose puts the project before the name that its file has.
+        let composed = || {
+            container
+                .networks
+                .iter()
+                .find(|(key, _)| key.ends_with(&suffix))
+                .map(|(_, network)| network)
+        };
+        exact.or_else(composed).filter(has_address)
+    };
+    if let Some(name) = settings.get("NETWORK") {
+        if let Some(network) = named(name) {
+            return Some(network);
+        }
+        let problem = format!("the container is not on the network {:?}", short(name));
+        warnings.push(Warning::new("SERVICE_NETWORK", problem));
+    }
+    if let Some(network) = options.network.as_deref().and_then(named) {
+        return Some(network);
+    }
+    if let Some(network) = options.network_cidr.as_deref().and_then(|cidr| within(container, cidr))
+    {
+        return Some(network);
+    }
+    let mut candidates: Vec<(&String, &Network)> =
+        container.networks.iter().filter(|(_, network)| has_address(network)).collect();
+    if candidates.len() > 1 {
+        candidates.retain(|(name, _)| *name != INGRESS);
+    }
+    if candidates.len() > 1 {
+        let problem = format!("on {} networks; uses {}", candidates.len(), candidates[0].0);
+        warnings.push(Warning::new("SERVICE_NETWORK", problem));
+    }
+    candidates.first().map(|(_, network)| *network)
+}
+
+fn within<'a>(container: &'a Container, cidr: &str) -> Option<&'a Network> {
+    let (base, length) = cidr.split_once('/')?;
+    let (base, length): (IpAddr, u32) = (base.parse().ok()?, length.parse().ok()?);
+    container.networks.values().find(|network| {
+        let addresses = [&network.ipv4, &network.ipv6].into_iter().flatten();
+        addresses.filter_map(|text| text.parse().ok()).any(|ip| contains(base, length, ip))
+    })
+}
+
+fn contains(base: IpAddr, length: u32, ip: IpAddr) -> bool {
+    let bits = |ip| match ip {
+        IpAddr::V4(ip) => (u128::from(ip.to_bits()), 32),
+        IpAddr::V6(ip) => (ip.to_bits(), 128),
+    };
+    let ((base, width), (ip, ip_width)) = (bits(base), bits(ip));
+    width == ip_width
+        && length <= width
+        && (base ^ ip).checked_shr(width - length).unwrap_or(0) == 0
+}
+
+/// Returns the address of a published port: what was chosen, else what the port is bound to, else
+/// the node's; `None` where it is bound to the loopback, out of everybody's reach.
+pub(crate) fn published(chosen: Option<IpAddr>, bound: IpAddr, node: &str) -> Option<String> {
+    match chosen {
+        Some(ip) => Some(ip.to_string()),
+        None if bound.is_unspecified() => Some(node.to_owned()),
+        None => reachable(bound).then(|| bound.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_contains_its_addresses_and_no_others() {
+        let contains = |base: &str, length, ip: &str| {
+            contains(base.parse().unwrap(), length, ip.parse().unwrap())
+        };
+        assert!(contains("10.1.0.0", 16, "10.1.255.7"));
+        assert!(!contains("10.1.0.0", 16, "10.2.0.1"));
+        assert!(contains("0.0.0.0", 0, "9.9.9.9"));
+        assert!(contains("fd00::", 8, "fdff::1"));
+        assert!(!contains("fd00::", 8, "10.1.0.1"));
+        assert!(!contains("10.0.0.0", 33, "10.0.0.0"));
+    }
+
+    #[test]
+    fn a_wildcard_or_the_loopback_is_never_an_address() {
+        let bound = |ip: &str| published(None, ip.parse().unwrap(), "192.0.2.1");
+        assert_eq!(bound("0.0.0.0").as_deref(), Some("192.0.2.1"));
+        assert_eq!(bound("::").as_deref(), Some("192.0.2.1"));
+        assert_eq!(bound("127.0.0.1"), None);
+        assert_eq!(bound("10.0.0.7").as_deref(), Some("10.0.0.7"));
+        let chosen = "10.9.9.9".parse().ok();
+        assert_eq!(
+            published(chosen, "127.0.0.1".parse().unwrap(), "x").as_deref(),
+            Some("10.9.9.9")
+        );
+    }
+}

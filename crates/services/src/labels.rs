@@ -1,0 +1,262 @@
+//! What a container's labels and environment say about one port: `SERVICE_X`, `SERVICE_80_X`, `SERVICE_80_udp_X`,
+//! `SERVICE_1000-2000_X` and `service.80.x`. Pure.
+
+use std::collections::BTreeMap;
+
+use crate::container::Container;
+use crate::model::Warning;
+use crate::ports::{Port, Protocol};
+
+/// Settings with a meaning; everything else becomes Meta.
+const RESERVED: [&str; 12] = [
+    "NAME",
+    "TAGS",
+    "ID",
+    "IGNORE",
+    "IP",
+    "NETWORK",
+    "INTERNAL",
+    "WEIGHT",
+    "HEALTH",
+    "PORT",
+    "ENABLE_TAG_OVERRIDE",
+    "FORCE_REGISTER",
+];
+
+/// What a setting is about; later ones are more specific, and win.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Scope {
+    /// Every port.
+    Any,
+    /// The ports of a range; the narrower, the more specific.
+    Range { narrowness: u16, from: u16, protocol: Option<Protocol> },
+    /// A port, in one protocol or in all.
+    Port { number: u16, protocol: Option<Protocol> },
+}
+
+impl Scope {
+    fn covers(self, port: Option<Port>) -> bool {
+        let agrees =
+            |wanted: Option<Protocol>, port: Port| wanted.is_none_or(|p| p == port.protocol);
+        match (self, port) {
+            (Self::Any, _) => true,
+            (_, None) => false,
+            (Self::Range { narrowness, from, protocol }, Some(port)) => {
+                let to = from + (u16::MAX - narrowness);
+                (from..=to).contains(&port.number) && agrees(protocol, port)
+            }
+            (Self::Port { number, protocol }, Some(port)) => {
+                number == port.number && agrees(protocol, port)
+            }
+        }
+    }
+
+    /// Returns the scope that the first parts of a key name, and the rest of the key.
+    fn split(key: &str) -> (Self, &str) {
+        let Some((first, rest)) = key.split_once('_') else { return (Self::Any, key) };
+        let number = |text: &str| {
+            text.parse::<u16>().ok().filter(|_| text.starts_with(|c: char| c.is_ascii_digit()))
+        };
+        let (protocol, after) = match rest.split_once('_') {
+            Some((word, after)) if Protocol::parse(word).is_some() => {
+                (Protocol::parse(word), after)
+            }
+            _ => (None, rest),
+        };
+        if let Some(number) = number(first) {
+            return (Self::Port { number, protocol }, after);
+        }
+        match first.split_once('-').map(|(from, to)| (number(from), number(to))) {
+            Some((Some(from), Some(to))) if from <= to => {
+                (Self::Range { narrowness: u16::MAX - (to - from), from, protocol }, after)
+            }
+            _ => (Self::Any, key),
+        }
+    }
+}
+
+/// The settings of one container, parsed once.
+#[derive(Debug)]
+pub(crate) struct Labels<'a> {
+    /// Sorted so that a later one wins: by scope, the environment before labels.
+    entries: Vec<Entry<'a>>,
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Entry<'a> {
+    scope: Scope,
+    from_label: bool,
+    name: String,
+    value: &'a str,
+}
+
+impl<'a> Labels<'a> {
+    /// Reads labels behind `prefix`, and the environment. Empty values count as not set.
+    pub(crate) fn of(container: &'a Container, prefix: &str) -> Self {
+        let labels = container.labels.iter().filter_map(|(key, value)| {
+            let key = key.strip_prefix(prefix)?;
+            let dotted = || key.strip_prefix("service.").map(|rest| rest.replace('.', "_"));
+            let name = key.strip_prefix("SERVICE_").map(ToOwned::to_owned).or_else(dotted)?;
+            Some((name, value.as_str(), true))
+        });
+        let environment = container.environment.iter().filter_map(|(key, value)| {
+            Some((key.strip_prefix("SERVICE_")?.to_owned(), value.as_str(), false))
+        });
+        let mut entries: Vec<Entry<'a>> = labels
+            .chain(environment)
+            .filter(|(_, value, _)| !value.is_empty())
+            .map(|(key, value, from_label)| {
+                let (scope, name) = Scope::split(&key);
+                Entry { scope, from_label, name: name.to_uppercase(), value }
+            })
+            .filter(|entry| !entry.name.is_empty())
+            .collect();
+        entries.sort();
+        Self { entries }
+    }
+
+    /// Returns whether any port has a name of its own choice.
+    pub(crate) fn names_anything(&self) -> bool {
+        self.entries.iter().any(|entry| entry.name == "NAME")
+    }
+
+    /// Returns what holds for `port`; `None` for a container without ports.
+    pub(crate) fn at(&self, port: Option<Port>) -> Settings<'a> {
+        let mut values = BTreeMap::new();
+        for entry in self.entries.iter().filter(|entry| entry.scope.covers(port)) {
+            values.insert(entry.name.clone(), (entry.value, entry.scope != Scope::Any));
+        }
+        Settings { values }
+    }
+}
+
+/// What the labels say about one port, by upper-case name without `SERVICE_`.
+#[derive(Debug)]
+pub(crate) struct Settings<'a> {
+    /// The value, and whether it was meant for certain ports.
+    values: BTreeMap<String, (&'a str, bool)>,
+}
+
+impl<'a> Settings<'a> {
+    /// Returns a value.
+    pub(crate) fn get(&self, name: &str) -> Option<&'a str> {
+        self.values.get(name).map(|(value, _)| *value)
+    }
+
+    /// Returns whether a setting was made for this port, not for all.
+    pub(crate) fn is_specific(&self, name: &str) -> bool {
+        self.values.get(name).is_some_and(|(_, specific)| *specific)
+    }
+
+    /// Returns a value that means yes or no; a warning if it means neither.
+    pub(crate) fn flag(&self, name: &str, warnings: &mut Vec<Warning>) -> Option<bool> {
+        let value = self.get(name)?;
+        match value.trim().to_ascii_lowercase().as_str() {
+            "1" | "true" | "yes" | "on" | "y" | "t" => Some(true),
+            "0" | "false" | "no" | "off" | "n" | "f" => Some(false),
+            _ => {
+                let problem = format!("{:?} is neither true nor false; not used", short(value));
+                warnings.push(Warning::new(format!("SERVICE_{name}"), problem));
+                None
+            }
+        }
+    }
+
+    /// Returns the settings that begin with `CHECK_`, without that.
+    pub(crate) fn checks(&self) -> BTreeMap<&str, &'a str> {
+        self.values
+            .iter()
+            .filter_map(|(name, (value, _))| Some((name.strip_prefix("CHECK_")?, *value)))
+            .collect()
+    }
+
+    /// Returns the settings without a meaning of their own, in lower case.
+    pub(crate) fn meta(&self) -> impl Iterator<Item = (String, &'a str)> {
+        self.values
+            .iter()
+            .filter(|(name, _)| !RESERVED.contains(&name.as_str()) && !name.starts_with("CHECK_"))
+            .map(|(name, (value, _))| (name.to_lowercase(), *value))
+    }
+}
+
+/// Returns as much of `text` as a message can bear.
+pub(crate) fn short(text: &str) -> String {
+    text.chars().take(60).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn container(labels: &[(&str, &str)], environment: &[(&str, &str)]) -> Container {
+        let map = |pairs: &[(&str, &str)]| {
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        };
+        Container { labels: map(labels), environment: map(environment), ..Container::default() }
+    }
+
+    fn name(container: &Container, port: &str) -> Option<String> {
+        let labels = Labels::of(container, "");
+        labels.at(Port::parse(port)).get("NAME").map(ToOwned::to_owned)
+    }
+
+    #[test]
+    fn the_more_specific_setting_wins_and_a_label_beats_the_environment() {
+        let container = container(
+            &[
+                ("SERVICE_NAME", "label"),
+                ("SERVICE_1-100_NAME", "range"),
+                ("SERVICE_10-90_NAME", "narrow"),
+            ],
+            &[
+                ("SERVICE_NAME", "env"),
+                ("SERVICE_80_NAME", "port"),
+                ("SERVICE_80_udp_NAME", "proto"),
+            ],
+        );
+        assert_eq!(name(&container, "443").as_deref(), Some("label"));
+        assert_eq!(name(&container, "5").as_deref(), Some("range"));
+        assert_eq!(name(&container, "50").as_deref(), Some("narrow"));
+        assert_eq!(name(&container, "80").as_deref(), Some("port"));
+        assert_eq!(name(&container, "80/udp").as_deref(), Some("proto"));
+    }
+
+    #[test]
+    fn dotted_labels_mean_the_same() {
+        let container = container(&[("service.80.name", "web"), ("service.name", "any")], &[]);
+        assert_eq!(name(&container, "80").as_deref(), Some("web"));
+        assert_eq!(name(&container, "81").as_deref(), Some("any"));
+    }
+
+    #[test]
+    fn empty_is_not_set() {
+        let container = container(&[("SERVICE_80_NAME", ""), ("SERVICE_NAME", "any")], &[]);
+        assert_eq!(name(&container, "80").as_deref(), Some("any"));
+    }
+
+    // The ancestor ignored a container whatever the value of SERVICE_IGNORE was.
+    #[test]
+    fn a_flag_that_says_false_means_false() {
+        let container =
+            container(&[("SERVICE_IGNORE", "false"), ("SERVICE_INTERNAL", "perhaps")], &[]);
+        let labels = Labels::of(&container, "");
+        let mut warnings = Vec::new();
+        assert_eq!(labels.at(None).flag("IGNORE", &mut warnings), Some(false));
+        assert!(warnings.is_empty());
+        assert_eq!(labels.at(None).flag("INTERNAL", &mut warnings), None);
+        assert!(warnings[0].to_string().starts_with("SERVICE_INTERNAL: \"perhaps\""));
+    }
+
+    #[test]
+    fn a_prefix_stands_before_labels_only() {
+        let container = container(
+            &[("acme.SERVICE_NAME", "mine"), ("SERVICE_TAGS", "other")],
+            &[("SERVICE_WEIGHT", "2")],
+        );
+        let labels = Labels::of(&container, "acme.");
+        let settings = labels.at(None);
+        assert_eq!(settings.get("NAME"), Some("mine"));
+        assert_eq!(settings.get("TAGS"), None);
+        assert_eq!(settings.get("WEIGHT"), Some("2"));
+    }
+}
