@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 
 /// How long a request may take. Many workers before one rng rightly wait for each other: this is
 /// the queue of six hundred.
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_mins(1);
 /// More than any answer that is expected here.
 const LARGEST: usize = 1 << 20;
 

@@ -12,6 +12,8 @@ const BACKLOG: u32 = 1024;
 
 /// Where a server listens.
 #[derive(Clone, Debug, clap::Args)]
+// Flattened into arguments of the same name, which would make two groups `Args`.
+#[group(skip)]
 pub(crate) struct Args {
     /// Address and port to listen on; `[::]` means every address, of IPv4 too, and port 0 a free one
     #[arg(long, value_name = "ADDRESS", env = "LISTEN", default_value = "[::]:80")]

@@ -53,7 +53,7 @@ mod tests {
         let token = CancellationToken::new();
         let started = Instant::now();
         let signal = async {
-            tokio::time::sleep(Duration::from_secs(60)).await;
+            tokio::time::sleep(Duration::from_mins(1)).await;
             token.cancel();
         };
         let (result, ()) = tokio::join!(within_grace(&token, std::future::pending::<()>()), signal);

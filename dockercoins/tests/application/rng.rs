@@ -1,0 +1,167 @@
+//! rng: serial, quick to refuse, and gone within a second.
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::stack::{Http, Program, assert_took};
+
+#[tokio::test]
+async fn a_sign_of_life_comes_at_once() {
+    let (_rng, address) = Program::serve(&["rng"]).await;
+    let http = Http::new();
+    let url = format!("http://{address}/");
+    let answer = http.get(&url).await;
+    assert_eq!(answer.status, 200);
+    assert!(answer.text().starts_with("RNG running on ") && answer.text().ends_with('\n'));
+    // The first one also pays for the client's start.
+    assert_took(http.get(&url).await.took, 0..=20);
+
+    let head = http.request("HEAD", &url, Vec::new()).await.unwrap();
+    assert_eq!((head.status, head.body.len()), (200, 0));
+}
+
+#[tokio::test]
+async fn random_bytes_take_a_tenth_of_a_second_however_many() {
+    let (_rng, address) = Program::serve(&["rng"]).await;
+    let http = Http::new();
+    let ten = http.get(&format!("http://{address}/10")).await;
+    assert_eq!((ten.status, ten.body.len()), (200, 10));
+    assert_eq!(ten.header("content-type"), "application/octet-stream");
+    assert_eq!(ten.header("content-length"), "10");
+    assert_eq!(ten.header("connection"), "close");
+    assert_took(ten.took, 100..=160);
+    assert_ne!(ten.body, http.get(&format!("http://{address}/10")).await.body);
+
+    let none = http.get(&format!("http://{address}/0")).await;
+    assert_eq!((none.status, none.header("content-length")), (200, "0"));
+    let most = http.get(&format!("http://{address}/16777216")).await;
+    assert_eq!((most.status, most.body.len()), (200, 16 << 20));
+}
+
+#[tokio::test]
+async fn what_is_no_number_of_bytes_is_refused_at_once() {
+    let (_rng, address) = Program::serve(&["rng"]).await;
+    let http = Http::new();
+    let paths = [
+        ("-1", 404),
+        ("abc", 404),
+        ("32/32", 404),
+        ("16777217", 413),
+        ("99999999999999999999", 413),
+    ];
+    for (path, status) in paths {
+        let answer = http.get(&format!("http://{address}/{path}")).await;
+        assert_eq!(answer.status, status, "{path}");
+        assert_took(answer.took, 0..=80);
+    }
+    for method in ["POST", "PUT", "DELETE"] {
+        let answer = http.request(method, &format!("http://{address}/32"), vec![1; 10]).await;
+        let answer = answer.unwrap();
+        assert_eq!((answer.status, answer.header("allow")), (405, "GET, HEAD"), "{method}");
+    }
+}
+
+#[tokio::test]
+async fn five_at_once_are_served_one_after_the_other() {
+    let (_rng, address) = Program::serve(&["rng"]).await;
+    let http = Http::new();
+    let url = format!("http://{address}/32");
+    http.get(&format!("http://{address}/")).await;
+    let requests: Vec<_> = (0..5)
+        .map(|_| {
+            let (http, url) = (http.clone(), url.clone());
+            tokio::spawn(async move { http.get(&url).await })
+        })
+        .collect();
+    let mut ends = Vec::new();
+    for request in requests {
+        ends.push(request.await.unwrap().took);
+    }
+    ends.sort();
+    for (place, took) in (1..).zip(ends) {
+        assert_took(took, place * 100 - 5..=place * 100 + 60);
+    }
+}
+
+#[tokio::test]
+async fn a_silent_connection_is_cut_and_the_next_one_served() {
+    let (_rng, address) = Program::serve(&["rng"]).await;
+    let next = Http::new();
+    let url = format!("http://{address}/");
+    for begun in ["", "GET /32 HTTP/1.1\r\nHost:"] {
+        let started = Instant::now();
+        let mut silent = TcpStream::connect(address).await.unwrap();
+        silent.write_all(begun.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        // Its end may be a reset: it is cut either way.
+        let (_, next) = tokio::join!(silent.read_to_end(&mut answer), next.get(&url));
+        assert_took(started.elapsed(), 1000..=2000);
+        assert_eq!(next.status, 200);
+        assert_took(next.took, 900..=2000);
+    }
+}
+
+#[tokio::test]
+async fn connections_that_only_look_cost_nothing() {
+    let (_rng, address) = Program::serve(&["rng"]).await;
+    let http = Http::new();
+    http.get(&format!("http://{address}/")).await;
+    for _ in 0..100 {
+        drop(TcpStream::connect(address).await.unwrap());
+    }
+    assert_took(http.get(&format!("http://{address}/")).await.took, 0..=60);
+}
+
+#[tokio::test]
+async fn two_hundred_clients_can_queue_without_being_turned_away() {
+    let (_rng, address) = Program::serve(&["rng"]).await;
+    let mut queue = Vec::new();
+    let started = Instant::now();
+    for _ in 0..200 {
+        queue.push(TcpStream::connect(address).await.unwrap());
+    }
+    // A client that is turned away tries again after a second.
+    assert_took(started.elapsed(), 0..=900);
+}
+
+#[tokio::test]
+async fn a_signal_lets_the_queue_be_served_and_turns_new_clients_away() {
+    let (rng, address) = Program::serve(&["rng"]).await;
+    let http = Http::new();
+    let url = format!("http://{address}/32");
+    http.get(&format!("http://{address}/")).await;
+    let requests: Vec<_> = (0..5)
+        .map(|_| {
+            let (http, url) = (http.clone(), url.clone());
+            tokio::spawn(async move { http.get(&url).await })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    rng.signal(Signal::SIGTERM);
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    assert!(TcpStream::connect(address).await.is_err(), "a new client was let in");
+    for request in requests {
+        assert_eq!(request.await.unwrap().body.len(), 32);
+    }
+    rng.assert_ends_within_a_second();
+}
+
+#[tokio::test]
+async fn a_signal_ends_it_within_a_second_even_before_a_long_queue() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let (rng, address) = Program::serve(&["rng"]).await;
+        let silent = TcpStream::connect(address).await.unwrap();
+        let mut queue = Vec::new();
+        for _ in 0..20 {
+            let mut waiting = TcpStream::connect(address).await.unwrap();
+            waiting.write_all(b"GET /32 HTTP/1.1\r\nHost: rng\r\n\r\n").await.unwrap();
+            queue.push(waiting);
+        }
+        rng.signal(signal);
+        rng.assert_ends_within_a_second();
+        drop(silent);
+    }
+}
