@@ -3,5 +3,6 @@
 pub mod browser;
 pub mod consul;
 pub mod docker;
+pub mod haproxy;
 pub mod port;
 pub mod process;

@@ -1,18 +1,18 @@
 #!/bin/sh
-# Unpacks Debian trixie's HAProxy 3.0 with its libraries into a folder, without touching the machine's own packages.
-# Usage: haproxy-3.0.sh [FOLDER]   (default: target/haproxy-3.0 of this workspace). The program is FOLDER/haproxy.
+# Unpacks a Debian suite's HAProxy with its libraries into a folder, without touching the machine's own packages.
+# Usage: haproxy.sh SUITE   (bookworm = HAProxy 2.6, trixie = 3.0). The program is target/haproxy-SUITE/haproxy.
 set -eu
 
-suite=trixie
-workspace=$(cd "$(dirname "$0")/../.." && pwd)
-folder=${1:-$workspace/target/haproxy-3.0}
+suite=$1
+folder=$(cd "$(dirname "$0")/../.." && pwd)/target/haproxy-$suite
 
+mkdir -p "$folder"
+exec 9>"$folder/lock"
+flock 9
 if [ -x "$folder/haproxy" ] && "$folder/haproxy" -v >/dev/null 2>&1; then
     exit 0
 fi
 
-mkdir -p "$folder"
-folder=$(cd "$folder" && pwd)
 work=$(mktemp -d "$folder/unpack.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$work/sources" "$work/lists/partial" "$work/cache/archives/partial" "$work/root"
@@ -41,7 +41,7 @@ done
 
 loader=$(find "$work/root" -name 'ld-linux*.so.*' -type f -printf '%P\n' | head -n 1)
 libraries=$(dirname "$loader")
-[ -n "$loader" ] || { echo "haproxy-3.0.sh: no loader among the packages of $suite" >&2; exit 1; }
+[ -n "$loader" ] || { echo "haproxy.sh: no loader among the packages of $suite" >&2; exit 1; }
 
 # HAProxy starts itself again at a reload, by its first argument: that must be this wrapper, hence --argv0.
 cat >"$work/haproxy" <<EOF

@@ -1,0 +1,127 @@
+//! A tiny web server that answers with its name.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How often a held connection gets a byte.
+const DRIP: Duration = Duration::from_millis(10);
+
+/// A web server on a free port, stopped when dropped.
+///
+/// `GET /` answers its name; `/hold` answers without end; `/health` answers 200, or 503 while it is unhealthy.
+#[derive(Debug)]
+pub struct Web {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    name: String,
+    stopped: AtomicBool,
+    unhealthy: AtomicBool,
+    requests: AtomicUsize,
+    checks: AtomicUsize,
+}
+
+impl Web {
+    /// Starts a server with a name.
+    pub fn start(name: &str) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let address = listener.local_addr()?;
+        let shared = Arc::new(Shared {
+            name: name.to_owned(),
+            stopped: AtomicBool::new(false),
+            unhealthy: AtomicBool::new(false),
+            requests: AtomicUsize::new(0),
+            checks: AtomicUsize::new(0),
+        });
+        let serving = Arc::clone(&shared);
+        let thread = std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                if serving.stopped.load(Ordering::SeqCst) {
+                    return;
+                }
+                let serving = Arc::clone(&serving);
+                // A client that goes away ends its thread only.
+                std::thread::spawn(move || stream.and_then(|stream| serving.answer(stream)));
+            }
+        });
+        Ok(Self { address, shared, thread: Some(thread) })
+    }
+
+    /// Returns where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Returns how many requests it has had, health checks aside.
+    #[must_use]
+    pub fn requests(&self) -> usize {
+        self.shared.requests.load(Ordering::SeqCst)
+    }
+
+    /// Returns how often its health was asked for.
+    #[must_use]
+    pub fn checks(&self) -> usize {
+        self.shared.checks.load(Ordering::SeqCst)
+    }
+
+    /// Says whether `/health` is to answer 200 or 503.
+    pub fn set_healthy(&self, healthy: bool) {
+        self.shared.unhealthy.store(!healthy, Ordering::SeqCst);
+    }
+}
+
+impl Shared {
+    fn answer(&self, mut stream: TcpStream) -> std::io::Result<()> {
+        let mut request = Vec::new();
+        let mut buffer = [0; 4096];
+        while !request.windows(4).any(|end| end == b"\r\n\r\n") {
+            match stream.read(&mut buffer)? {
+                0 => return Ok(()),
+                read => request.extend_from_slice(&buffer[..read]),
+            }
+        }
+        let request = String::from_utf8_lossy(&request);
+        let path = request.split(' ').nth(1).unwrap_or_default();
+        if path == "/health" {
+            self.checks.fetch_add(1, Ordering::SeqCst);
+            let status = if self.unhealthy.load(Ordering::SeqCst) { "503 Away" } else { "200 OK" };
+            return stream
+                .write_all(format!("HTTP/1.0 {status}\r\nContent-Length: 0\r\n\r\n").as_bytes());
+        }
+        self.requests.fetch_add(1, Ordering::SeqCst);
+        if path == "/hold" {
+            stream.write_all(b"HTTP/1.0 200 OK\r\n\r\n")?;
+            while !self.stopped.load(Ordering::SeqCst) {
+                stream.write_all(b".")?;
+                std::thread::sleep(DRIP);
+            }
+            return Ok(());
+        }
+        let length = self.name.len();
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{}",
+            self.name
+        );
+        stream.write_all(answer.as_bytes())
+    }
+}
+
+impl Drop for Web {
+    fn drop(&mut self) {
+        self.shared.stopped.store(true, Ordering::SeqCst);
+        // Wakes the thread that waits for a connection.
+        drop(TcpStream::connect(self.address));
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
