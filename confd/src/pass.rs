@@ -151,6 +151,7 @@ impl Worker {
             Ok(Outcome::NeedsReload(reason)) => {
                 tracing::debug!(resource = self.resource.name, reason, "not at runtime");
                 self.not_at_runtime = Some(Arc::clone(&wanted.text));
+                self.reload_reason = Some(reason);
             }
             Err(error) => {
                 // The file can be written meanwhile; the reload that follows is tried again.
@@ -211,8 +212,12 @@ impl Worker {
         if let Some(haproxy) = &mut self.haproxy
             && haproxy.accepted() != Some(&wanted.text)
         {
+            let reason = match (haproxy.plan(&wanted.text), self.reload_reason.take()) {
+                (Plan::Reload(reason), _) | (_, Some(reason)) => reason,
+                (_, None) => "the runtime socket did not answer".to_owned(),
+            };
             match haproxy.reload(&wanted.text).await {
-                Ok(applied) => self.applied(&applied),
+                Ok(applied) => self.applied(&Applied { reloaded: Some(reason), ..applied }),
                 Err(Error::Reload { lines }) => {
                     self.reject(Arc::clone(&wanted.text), &lines.join("\n")).await;
                     return self.restore_file().await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::board::{Board, Phase};
@@ -25,6 +25,9 @@ use crate::watch::Watches;
 
 /// How often what runs is compared with what was accepted.
 const DRIFT: Duration = Duration::from_secs(60);
+
+/// How long a pass may take to end when the daemon is stopped; Docker kills after ten seconds.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// What all workers share.
 #[derive(Clone)]
@@ -70,6 +73,8 @@ pub struct Worker {
     pub(crate) refused: Option<Arc<str>>,
     /// A text whose difference the runtime socket would not take.
     pub(crate) not_at_runtime: Option<Arc<str>>,
+    /// Why it would not.
+    pub(crate) reload_reason: Option<String>,
     /// The text that the state folder knows as accepted.
     pub(crate) remembered: Option<Arc<str>>,
     pub(crate) job: Option<JoinHandle<Finished>>,
@@ -132,6 +137,7 @@ impl Worker {
             last_problem: None,
             last_reload: None,
             not_at_runtime: None,
+            reload_reason: None,
             refused: None,
             retry: None,
             resource,
@@ -147,8 +153,20 @@ impl Worker {
         })
     }
 
-    /// Works until `token` is cancelled, then finishes what it is writing.
+    /// Works until `token` is cancelled. A pass that is under way then has a moment to end: what
+    /// it leaves undone is found and done after the next start.
     pub async fn run(mut self, token: CancellationToken) {
+        let name = self.resource.name.clone();
+        tokio::select! {
+            () = self.work(&token) => {}
+            () = async { token.cancelled().await; sleep(GRACE).await } => {
+                tracing::warn!(resource = name, "stopped in the middle of a pass");
+            }
+        }
+        tracing::debug!(resource = name, "stopped");
+    }
+
+    async fn work(&mut self, token: &CancellationToken) {
         let mut drift = tokio::time::interval_at(Instant::now() + DRIFT, DRIFT);
         self.compare().await;
         self.render();
@@ -195,7 +213,6 @@ impl Worker {
         if let Some(job) = self.job.take() {
             drop(job.await);
         }
-        tracing::debug!(resource = self.resource.name, "stopped");
     }
 
     /// Notes how the resource is doing, and says so where that is news.

@@ -93,8 +93,6 @@ async fn ask(socket: &Path, command: &str, end: Instant) -> io::Result<String> {
     let exchange = async {
         let mut stream = UnixStream::connect(socket).await?;
         stream.write_all(format!("{command}\n").as_bytes()).await?;
-        // 2.6 keeps the connection of a client that might ask again.
-        stream.shutdown().await?;
         // The master keeps a connection open as long as more commands may come.
         stream.shutdown().await?;
         let mut answer = String::new();
