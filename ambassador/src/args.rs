@@ -10,6 +10,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::directory::Directory;
 use crate::generate::{Mode, Options, generate};
 use crate::grammar::{self, Listen, frontends};
+use crate::link::Link;
 
 /// What a command line asks for; see [`Args::parse`].
 #[derive(Debug)]
@@ -34,6 +35,7 @@ pub(crate) enum Task {
     Showconfig,
     Debugconfig { config: Option<String> },
     Healthcheck,
+    Link(Link),
 }
 
 /// How long connections may take to end.
@@ -100,6 +102,12 @@ enum Command {
     },
     /// Exit with 0 when HAProxy serves, with 1 when it does not
     Healthcheck,
+    /// Convert a Compose file: links become ambassadors
+    ///
+    /// A service with links gets `extra_hosts`, which name 127.127.0.2 and so on instead, and a
+    /// label that asks for the ambassador behind them. Linked services publish their ports on
+    /// random ports of the host. Fixed ports and paths of the host are dropped.
+    Link(Link),
     #[command(external_subcommand)]
     Bare(Vec<String>),
 }
@@ -160,6 +168,7 @@ fn task(command: Command) -> Result<Task, clap::Error> {
         Command::Showconfig => Task::Showconfig,
         Command::Debugconfig { service } => Task::Debugconfig { config: service.config()? },
         Command::Healthcheck => Task::Healthcheck,
+        Command::Link(options) => Task::Link(options),
         Command::Bare(words) => {
             let run = ["ambassador", "run"].into_iter().map(str::to_owned);
             task(Cli::try_parse_from(run.chain(words))?.command)?

@@ -16,13 +16,16 @@ mod commands;
 mod configure;
 mod control;
 mod directory;
+mod docker;
 mod generate;
 mod grammar;
+mod link;
 mod log_lines;
 mod master;
 mod process;
 mod run;
 mod settle;
+mod upstreams;
 
 use std::process::ExitCode;
 
@@ -38,6 +41,7 @@ pub async fn execute(args: Args) -> anyhow::Result<ExitCode> {
         Task::Reconfigure { config, limit } => commands::reconfigure(place, &config, limit).await,
         Task::Showconfig => commands::showconfig(place),
         Task::Debugconfig { config } => commands::debugconfig(place, config).await,
+        Task::Link(options) => link::link(&options).await,
         Task::Healthcheck => Ok(commands::healthcheck(place).await),
     }
 }

@@ -132,9 +132,9 @@ impl Drop for Ambassador {
     }
 }
 
-/// The HAProxy programs to test with.
+/// The HAProxy programs to test with, the oldest first.
 pub(crate) fn haproxies() -> Vec<PathBuf> {
-    vec!["haproxy".into()]
+    testbed::haproxy::programs().iter().map(|program| program.path.clone()).collect()
 }
 
 /// Waits until something holds.

@@ -1,0 +1,148 @@
+//! `ambassador link`: turns the links of a Compose file into ambassadors.
+
+mod convert;
+mod ports;
+mod service;
+mod yaml;
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+
+use crate::docker::Engine;
+use convert::{Ports, Unknown, convert, unknown};
+pub(crate) use ports::tcp as tcp_ports;
+
+/// The files that Compose takes by itself: other people's work, as a rule.
+const DEFAULTS: [&str; 4] =
+    ["compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml"];
+/// Where ports may be named: `rng: 80`, or `web: [80, 443]`.
+const PORTS: &str = "ports.yml";
+
+/// Which files to read and to write.
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+pub(crate) struct Link {
+    /// The Compose file to convert; without one, the file that `$COMPOSE_FILE` names
+    #[arg(value_name = "IN")]
+    from: Option<PathBuf>,
+    /// Where to write the result, `-` for standard output; without it, IN is overwritten
+    #[arg(value_name = "OUT")]
+    to: Option<PathBuf>,
+    /// Docker's address, asked for the ports that images expose
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "DOCKER_HOST",
+        default_value = "unix:///var/run/docker.sock"
+    )]
+    docker: String,
+}
+
+/// Converts a Compose file.
+pub(crate) async fn link(options: &Link) -> anyhow::Result<ExitCode> {
+    let named = std::env::var_os("COMPOSE_FILE").filter(|name| !name.is_empty());
+    let (from, to) = files(options, named.map(PathBuf::from))?;
+    let text =
+        fs::read_to_string(&from).with_context(|| format!("cannot read {}", from.display()))?;
+    let folder = from.parent().unwrap_or(Path::new(""));
+    let mut known = named_ports(&folder.join(PORTS))?;
+    let silent = unknown(&text, &known).with_context(|| format!("in {}", from.display()))?;
+    for service in silent {
+        let ports = exposed(&options.docker, folder, &service).await?;
+        if !ports.is_empty() {
+            known.insert(service.service, ports);
+        }
+    }
+    let converted = convert(&text, &known).with_context(|| format!("in {}", from.display()))?;
+    if to == Path::new("-") {
+        print!("{converted}");
+    } else if fs::read_to_string(&to).ok().as_deref() != Some(&converted) {
+        write(&to, &converted).with_context(|| format!("cannot write {}", to.display()))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Returns the file to read and the file to write. Compose's own file is only written when the
+/// command line names it.
+fn files(options: &Link, named: Option<PathBuf>) -> anyhow::Result<(PathBuf, PathBuf)> {
+    if let Some(from) = &options.from {
+        return Ok((from.clone(), options.to.clone().unwrap_or_else(|| from.clone())));
+    }
+    let Some(named) = named else {
+        bail!("which file? name one, or set COMPOSE_FILE");
+    };
+    let file = named.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    if DEFAULTS.contains(&file) {
+        bail!("{} is only overwritten when it is named on the command line", named.display());
+    }
+    if named.to_str().is_some_and(|name| name.contains(':')) && !named.exists() {
+        bail!("COMPOSE_FILE names several files: name one on the command line");
+    }
+    Ok((named.clone(), named))
+}
+
+/// Reads the ports that people have named.
+fn named_ports(path: &Path) -> anyhow::Result<Ports> {
+    if !path.exists() {
+        return Ok(Ports::new());
+    }
+    let text = fs::read_to_string(path);
+    let text = text.with_context(|| format!("cannot read {}", path.display()))?;
+    ports::named(&text).with_context(|| format!("in {}", path.display()))
+}
+
+/// Returns the ports that a service's image exposes, by its Dockerfile or by the engine.
+async fn exposed(docker: &str, folder: &Path, service: &Unknown) -> anyhow::Result<Vec<u16>> {
+    if let Some(build) = &service.build {
+        let dockerfile = folder.join(build).join("Dockerfile");
+        if let Ok(text) = fs::read_to_string(dockerfile) {
+            return Ok(ports::exposed(&text));
+        }
+    }
+    let Some(image) = &service.image else { return Ok(Vec::new()) };
+    let ask = async { Engine::new(docker)?.exposed(image).await };
+    ask.await.with_context(|| {
+        format!("the ports of {:?} are neither in the Compose file nor in {PORTS}", service.service)
+    })
+}
+
+/// Puts a text in the place of a file in one step.
+fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let mut file = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;
+    file.write_all(text.as_bytes())?;
+    let permissions = match File::open(path) {
+        Ok(old) => old.metadata()?.permissions(),
+        Err(_) => std::os::unix::fs::PermissionsExt::from_mode(0o644),
+    };
+    file.as_file().set_permissions(permissions)?;
+    file.persist(path)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(words: &[&str], named: Option<&str>) -> Option<(String, String)> {
+        let mut words = words.iter().map(PathBuf::from);
+        let options = Link { from: words.next(), to: words.next(), docker: String::new() };
+        let (from, to) = files(&options, named.map(PathBuf::from)).ok()?;
+        Some((from.display().to_string(), to.display().to_string()))
+    }
+
+    #[test]
+    fn composes_own_file_is_only_overwritten_when_it_is_named() {
+        let both = |name: &str| Some((name.to_owned(), name.to_owned()));
+        assert_eq!(chosen(&[], None), None);
+        assert_eq!(chosen(&[], Some("docker-compose.yml")), None);
+        assert_eq!(chosen(&[], Some("/app/compose.yaml")), None);
+        assert_eq!(chosen(&[], Some("a.yml:b.yml")), None);
+        assert_eq!(chosen(&[], Some("docker-compose.yml-v2")), both("docker-compose.yml-v2"));
+        assert_eq!(chosen(&["docker-compose.yml"], None), both("docker-compose.yml"));
+        assert_eq!(chosen(&["a", "b"], Some("c")), Some(("a".into(), "b".into())));
+    }
+}

@@ -1,0 +1,142 @@
+//! `ambassador link` on files, as people run it.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+const DOCKERCOINS: &str = include_str!("dockercoins.yml");
+const DOCKERCOINS_CONVERTED: &str = include_str!("dockercoins.converted.yml");
+const FORMAT_2015: &str = include_str!("2015.yml");
+const FORMAT_2015_CONVERTED: &str = include_str!("2015.converted.yml");
+
+/// A folder with a `ports.yml` where one is given.
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let folder = Self(tempfile::tempdir().unwrap());
+        for (name, text) in files {
+            let path = folder.path(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        folder
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    /// Runs `ambassador link` with an engine that is not there.
+    fn link(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).env("DOCKER_HOST", "unix:///no/such.sock").output().unwrap()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ambassador"));
+        command.arg("link").args(arguments).current_dir(self.0.path()).env_remove("COMPOSE_FILE");
+        command
+    }
+}
+
+#[track_caller]
+fn succeeded(output: &Output) {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn dockercoins_and_the_format_of_2015_become_ambassadors_and_stay_so() {
+    for (before, after) in
+        [(DOCKERCOINS, DOCKERCOINS_CONVERTED), (FORMAT_2015, FORMAT_2015_CONVERTED)]
+    {
+        let folder = Folder::new(&[("in.yml", before), ("ports.yml", "redis: 6379\n")]);
+        succeeded(&folder.link(&["in.yml", "out.yml"]));
+        assert_eq!(folder.read("out.yml"), after);
+        assert_eq!(folder.read("in.yml"), before);
+        succeeded(&folder.link(&["out.yml"]));
+        assert_eq!(folder.read("out.yml"), after, "a second time");
+        let output = folder.command(&[]).env("COMPOSE_FILE", "in.yml").output().unwrap();
+        succeeded(&output);
+        assert_eq!(folder.read("in.yml"), after, "by $COMPOSE_FILE");
+    }
+}
+
+#[test]
+fn compose_understands_the_result() {
+    let folder = Folder::new(&[("compose.yml", DOCKERCOINS_CONVERTED)]);
+    let config = |file: &Path| {
+        let output = Command::new("docker")
+            .args(["compose", "-f"])
+            .arg(file)
+            .arg("config")
+            .output()
+            .unwrap();
+        succeeded(&output);
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let text = config(&folder.path("compose.yml"));
+    assert!(text.contains("ambassador.upstreams: rng:80,hasher:80,redis:6379"), "{text}");
+    assert!(text.contains("hasher=127.127.0.3"), "{text}");
+}
+
+#[test]
+fn ports_come_from_the_dockerfile_of_what_is_built() {
+    let file = "services:\n  web: {build: web}\n  app: {image: app, links: [web]}\n";
+    let folder = Folder::new(&[("in.yml", file), ("web/Dockerfile", "FROM x\nEXPOSE 8080\n")]);
+    succeeded(&folder.link(&["in.yml"]));
+    assert!(folder.read("in.yml").contains("ambassador.upstreams: \"web:8080\""));
+}
+
+#[test]
+fn ports_come_from_the_image_that_the_engine_has() {
+    let docker = testbed::docker::shared();
+    let build = Folder::new(&[("Dockerfile", "FROM busybox\nEXPOSE 6379 53/udp\n")]);
+    let import = docker.command(&["build", "-q", "-t", "exposing"]).arg(build.0.path()).output();
+    succeeded(&import.unwrap());
+    let file = "services:\n  db: {image: exposing}\n  app: {image: app, links: [\"db:redis\"]}\n";
+    let folder = Folder::new(&[("in.yml", file)]);
+    succeeded(&folder.command(&["in.yml"]).env("DOCKER_HOST", docker.url()).output().unwrap());
+    let text = folder.read("in.yml");
+    assert!(text.contains("ambassador.upstreams: \"db:6379\""), "{text}");
+    assert!(text.contains("\"redis:127.127.0.2\""), "{text}");
+
+    let missing = Folder::new(&[("in.yml", &file.replace("exposing", "no-such-image"))]);
+    let output = missing.command(&["in.yml"]).env("DOCKER_HOST", docker.url()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("the ports of \"db\" are not known"), "{said}");
+}
+
+#[test]
+fn what_cannot_be_converted_is_left_alone_and_the_reason_is_named() {
+    for (file, reason) in [
+        ("services:\n  a: {image: a, links: [b]}\n", "\"b\""),
+        ("services:\n  a: 1\n", "\"a\""),
+        ("services: {}\n", "no services"),
+        ("a: [\n", "no YAML"),
+        ("services:\n  a: {image: a, links: [b]}\n  b: {image: b}\n", "ports of \"b\""),
+    ] {
+        let folder = Folder::new(&[("in.yml", file)]);
+        let output = folder.link(&["in.yml"]);
+        assert_eq!(output.status.code(), Some(1), "{file}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains(reason), "{said}");
+        assert_eq!(folder.read("in.yml"), file);
+    }
+}
+
+#[test]
+fn composes_own_file_is_not_overwritten_by_chance() {
+    let folder = Folder::new(&[("docker-compose.yml", DOCKERCOINS), ("ports.yml", "redis: 6379")]);
+    let output = folder.command(&[]).env("COMPOSE_FILE", "docker-compose.yml").output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(folder.read("docker-compose.yml"), DOCKERCOINS);
+    let printed = folder.link(&["docker-compose.yml", "-"]);
+    assert_eq!(String::from_utf8(printed.stdout).unwrap(), DOCKERCOINS_CONVERTED);
+    succeeded(&folder.link(&["docker-compose.yml"]));
+    assert_eq!(folder.read("docker-compose.yml"), DOCKERCOINS_CONVERTED);
+}
