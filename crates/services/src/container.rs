@@ -1,18 +1,20 @@
-//! A Docker container as its inspect document describes it, whatever engine wrote it. Pure.
+//! A container as its inspect document describes it, whatever engine wrote it. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
 
-use serde::Deserialize;
 use serde_json::Value;
 
 use crate::ports::{Binding, Port};
 
+/// How many seconds Docker waits between the stop signal and KILL, unless told otherwise.
+const STOP_TIMEOUT: u64 = 10;
+/// What stands for "as long as it takes", in seconds: a time-out of -1, or one beyond all sense.
+const FOREVER: u64 = u32::MAX as u64;
+
 /// Why a document is no container.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It has another shape.
-    #[error("not an inspect document of a container")]
-    Shape(#[from] serde_json::Error),
     /// It lacks the one field that everything hangs on.
     #[error("an inspect document without Id")]
     NoId,
@@ -33,6 +35,8 @@ pub struct Container {
     pub paused: bool,
     /// How its last process ended; 0 while it runs.
     pub exit_code: i64,
+    /// Whether the kernel ended its last process for want of memory.
+    pub out_of_memory: bool,
     /// When it was started last, as the engine writes it.
     pub started_at: String,
     /// What its HEALTHCHECK says; `None` without one.
@@ -47,11 +51,11 @@ pub struct Container {
     pub networks: BTreeMap<String, Network>,
     /// The ports that image or user declare.
     pub exposed: BTreeSet<Port>,
-    /// The ports that the host forwards.
+    /// The ports that the host forwards, sorted.
     pub published: Vec<Binding>,
     /// What `docker stop` sends; `SIGTERM` unless told otherwise.
     pub stop_signal: String,
-    /// How many seconds `docker stop` waits; 10 unless told otherwise.
+    /// How many seconds `docker stop` waits; 10 unless told otherwise, over a century for "forever".
     pub stop_timeout: u64,
 }
 
@@ -97,38 +101,36 @@ pub struct Network {
 }
 
 impl Container {
-    /// Reads an inspect document of any engine.
+    /// Reads an inspect document of any engine: everything but the id may be missing, null, or of
+    /// a shape that no engine writes today.
     ///
     /// # Errors
-    /// When it is not an object with an `Id`; everything else may be missing.
+    /// When it is not an object with an `Id`.
     pub fn from_inspect(document: &Value) -> Result<Self, Error> {
-        let raw = Document::deserialize(document)?;
-        let id = raw.id.filter(|id| !id.is_empty()).ok_or(Error::NoId)?;
-        let (state, config) = (raw.state.unwrap_or_default(), raw.config.unwrap_or_default());
-        let (host, network) =
-            (raw.host_config.unwrap_or_default(), raw.network_settings.unwrap_or_default());
+        let id = text(document, "/Id").ok_or(Error::NoId)?;
+        let own = |path| text(document, path).unwrap_or_default();
+        let is = |path| document.pointer(path).and_then(Value::as_bool).unwrap_or(false);
+        let ports = document.pointer("/NetworkSettings/Ports");
+        let exposed = document.pointer("/Config/ExposedPorts");
+        let declared = [exposed, ports].into_iter().flatten().filter_map(Value::as_object);
         Ok(Self {
-            name: raw.name.unwrap_or_default().trim_start_matches('/').to_owned(),
-            image: config.image.unwrap_or_default(),
-            running: state.running && !state.restarting && !state.dead,
-            paused: state.paused,
-            exit_code: state.exit_code,
-            started_at: state.started_at.unwrap_or_default(),
-            health: state.health.and_then(RawHealth::probe),
-            labels: present(config.labels),
-            environment: environment(&config.env.unwrap_or_default()),
-            network_mode: network_mode(&host.network_mode.unwrap_or_default()),
-            networks: networks(&network),
-            exposed: ports(config.exposed_ports.as_ref())
-                .chain(ports(network.ports.as_ref()))
-                .collect(),
-            published: bindings(network.ports.as_ref()),
-            stop_signal: config
-                .stop_signal
-                .filter(|s| !s.is_empty())
-                .unwrap_or("SIGTERM".to_owned()),
-            stop_timeout: config.stop_timeout.unwrap_or(10),
             id,
+            name: own("/Name").trim_start_matches('/').to_owned(),
+            image: own("/Config/Image"),
+            running: is("/State/Running") && !is("/State/Restarting") && !is("/State/Dead"),
+            paused: is("/State/Paused"),
+            exit_code: document.pointer("/State/ExitCode").and_then(Value::as_i64).unwrap_or(0),
+            out_of_memory: is("/State/OOMKilled"),
+            started_at: own("/State/StartedAt"),
+            health: document.pointer("/State/Health").and_then(probe),
+            labels: labels(document.pointer("/Config/Labels")),
+            environment: environment(document.pointer("/Config/Env")),
+            network_mode: network_mode(&own("/HostConfig/NetworkMode")),
+            networks: networks(document.pointer("/NetworkSettings").unwrap_or(&Value::Null)),
+            exposed: declared.flat_map(|map| map.keys().filter_map(|key| Port::parse(key))).collect(),
+            published: bindings(ports),
+            stop_signal: text(document, "/Config/StopSignal").unwrap_or_else(|| "SIGTERM".to_owned()),
+            stop_timeout: stop_timeout(document.pointer("/Config/StopTimeout")),
         })
     }
 
@@ -139,13 +141,20 @@ impl Container {
     }
 }
 
-fn present(map: Option<BTreeMap<String, Option<String>>>) -> BTreeMap<String, String> {
-    map.into_iter().flatten().map(|(key, value)| (key, value.unwrap_or_default())).collect()
+/// Returns a text that is there and not empty.
+fn text(value: &Value, path: &str) -> Option<String> {
+    value.pointer(path)?.as_str().filter(|text| !text.is_empty()).map(ToOwned::to_owned)
 }
 
-fn environment(variables: &[String]) -> BTreeMap<String, String> {
+fn labels(map: Option<&Value>) -> BTreeMap<String, String> {
+    let map = map.and_then(Value::as_object).into_iter().flatten();
+    map.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
+}
+
+fn environment(variables: Option<&Value>) -> BTreeMap<String, String> {
+    let variables = variables.and_then(Value::as_array).into_iter().flatten();
     variables
-        .iter()
+        .filter_map(Value::as_str)
         .filter(|variable| variable.starts_with("SERVICE_"))
         .filter_map(|variable| variable.split_once('='))
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
@@ -160,147 +169,134 @@ fn network_mode(mode: &str) -> NetworkMode {
     }
 }
 
-/// Older engines also write the default network's addresses beside the map; without a map they are used.
-fn networks(settings: &NetworkSettings) -> BTreeMap<String, Network> {
-    let some = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-    let mut networks: BTreeMap<String, Network> = settings
-        .networks
-        .iter()
-        .flatten()
-        .filter_map(|(name, raw)| {
-            let raw = raw.as_ref()?;
-            let network =
-                Network { ipv4: some(&raw.ip_address), ipv6: some(&raw.global_ipv6_address) };
-            Some((name.clone(), network))
-        })
-        .collect();
-    let default =
-        Network { ipv4: some(&settings.ip_address), ipv6: some(&settings.global_ipv6_address) };
-    if networks.is_empty() && default != Network::default() {
-        networks.insert("bridge".to_owned(), default);
+/// Older engines write the default network's addresses beside the map too; without a map they count.
+fn networks(settings: &Value) -> BTreeMap<String, Network> {
+    let network = |value: &Value| Network {
+        ipv4: text(value, "/IPAddress"),
+        ipv6: text(value, "/GlobalIPv6Address"),
+    };
+    let map = settings.get("Networks").and_then(Value::as_object).into_iter().flatten();
+    let mut networks: BTreeMap<String, Network> =
+        map.map(|(name, value)| (name.clone(), network(value))).collect();
+    let beside = network(settings);
+    if networks.is_empty() && beside != Network::default() {
+        networks.insert("bridge".to_owned(), beside);
     }
     networks
 }
 
-type RawPorts = BTreeMap<String, Option<Vec<RawBinding>>>;
-
-fn ports<T>(map: Option<&BTreeMap<String, T>>) -> impl Iterator<Item = Port> {
-    map.into_iter().flatten().filter_map(|(key, _)| Port::parse(key))
-}
-
-fn bindings(map: Option<&RawPorts>) -> Vec<Binding> {
-    let mut bindings: Vec<Binding> = map
-        .into_iter()
-        .flatten()
-        .filter_map(|(key, raw)| Some((Port::parse(key)?, raw.as_ref()?)))
-        .flat_map(|(container, raw)| raw.iter().filter_map(move |raw| raw.binding(container)))
+fn bindings(ports: Option<&Value>) -> Vec<Binding> {
+    let ports = ports.and_then(Value::as_object).into_iter().flatten();
+    let mut bindings: Vec<Binding> = ports
+        .filter_map(|(key, bindings)| Some((Port::parse(key)?, bindings.as_array()?)))
+        .flat_map(|(port, all)| all.iter().filter_map(move |one| binding(port, one)))
         .collect();
     bindings.sort();
     bindings.dedup();
     bindings
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Document {
-    id: Option<String>,
-    name: Option<String>,
-    state: Option<State>,
-    config: Option<Config>,
-    host_config: Option<HostConfig>,
-    network_settings: Option<NetworkSettings>,
+fn binding(container: Port, binding: &Value) -> Option<Binding> {
+    let host_ip = match text(binding, "/HostIp") {
+        None => Ipv4Addr::UNSPECIFIED.into(),
+        Some(ip) => ip.parse::<IpAddr>().ok()?,
+    };
+    let host_port = match binding.get("HostPort")? {
+        Value::String(text) => text.parse().ok(),
+        number => number.as_u64().and_then(|number| number.try_into().ok()),
+    };
+    Some(Binding { container, host_ip, host_port: host_port.filter(|port| *port != 0)? })
 }
 
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-#[allow(clippy::struct_excessive_bools, reason = "Docker's own document")]
-struct State {
-    running: bool,
-    paused: bool,
-    restarting: bool,
-    dead: bool,
-    exit_code: i64,
-    started_at: Option<String>,
-    health: Option<RawHealth>,
+fn probe(health: &Value) -> Option<Probe> {
+    let status = match health.get("Status")?.as_str()? {
+        "healthy" => Health::Healthy,
+        "unhealthy" => Health::Unhealthy,
+        "starting" => Health::Starting,
+        _ => return None,
+    };
+    let last = health.get("Log").and_then(Value::as_array).and_then(|log| log.last());
+    let output = last.and_then(|probe| text(probe, "/Output")).unwrap_or_default();
+    Some(Probe { status, output })
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct RawHealth {
-    status: Option<String>,
-    log: Option<Vec<RawProbe>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct RawProbe {
-    output: Option<String>,
-}
-
-impl RawHealth {
-    fn probe(self) -> Option<Probe> {
-        let status = match self.status.as_deref()? {
-            "healthy" => Health::Healthy,
-            "unhealthy" => Health::Unhealthy,
-            "starting" => Health::Starting,
-            _ => return None,
-        };
-        let last = self.log.unwrap_or_default().pop();
-        Some(Probe { status, output: last.and_then(|probe| probe.output).unwrap_or_default() })
+fn stop_timeout(seconds: Option<&Value>) -> u64 {
+    match seconds.and_then(Value::as_i64) {
+        None => STOP_TIMEOUT,
+        Some(seconds) => u64::try_from(seconds).unwrap_or(FOREVER).min(FOREVER),
     }
 }
 
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-struct Config {
-    image: Option<String>,
-    labels: Option<BTreeMap<String, Option<String>>>,
-    env: Option<Vec<String>>,
-    exposed_ports: Option<BTreeMap<String, Value>>,
-    stop_signal: Option<String>,
-    stop_timeout: Option<u64>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
 
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-struct HostConfig {
-    network_mode: Option<String>,
-}
+    fn container(mut document: Value) -> Container {
+        document["Id"] = json!("c0ffee");
+        Container::from_inspect(&document).unwrap()
+    }
 
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-struct NetworkSettings {
-    networks: Option<BTreeMap<String, Option<RawNetwork>>>,
-    ports: Option<RawPorts>,
-    #[serde(rename = "IPAddress")]
-    ip_address: Option<String>,
-    #[serde(rename = "GlobalIPv6Address")]
-    global_ipv6_address: Option<String>,
-}
+    #[test]
+    fn only_the_id_must_be_there() {
+        let bare = container(json!({}));
+        assert_eq!((bare.short_id(), bare.stop_signal.as_str(), bare.stop_timeout), ("c0ffee", "SIGTERM", 10));
+        assert!(!bare.running && bare.health.is_none());
+        for bad in [json!({}), json!({"Id": ""}), json!({"Id": 7}), json!([]), json!(null)] {
+            assert!(Container::from_inspect(&bad).is_err(), "{bad}");
+        }
+    }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct RawNetwork {
-    #[serde(rename = "IPAddress")]
-    ip_address: Option<String>,
-    #[serde(rename = "GlobalIPv6Address")]
-    global_ipv6_address: Option<String>,
-}
+    #[test]
+    fn null_and_fields_of_another_shape_cost_themselves_only() {
+        let odd = container(json!({
+            "Name": "/odd", "State": {"Running": true, "Paused": null, "Health": {"Status": "", "Log": null}},
+            "Config": {"Labels": {"a": "1", "b": null, "c": 3}, "Env": null, "ExposedPorts": ["80"]},
+            "HostConfig": null,
+            "NetworkSettings": {"Networks": {"one": null, "two": {"IPAddress": "10.0.0.2"}},
+                "Ports": {"80/tcp": null, "x/tcp": [], "81/tcp": [{"HostPort": "no"}, {"HostPort": 8081}]}},
+        }));
+        assert_eq!((odd.name.as_str(), odd.running, odd.health), ("odd", true, None));
+        assert_eq!(odd.labels, BTreeMap::from([("a".into(), "1".into())]));
+        assert_eq!(odd.networks["two"].ipv4.as_deref(), Some("10.0.0.2"));
+        assert_eq!(odd.exposed.len(), 2);
+        assert_eq!(odd.published.iter().map(|binding| binding.host_port).collect::<Vec<_>>(), [8081]);
+    }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct RawBinding {
-    host_ip: Option<String>,
-    host_port: Option<String>,
-}
+    // The ancestor read the address beside the map, which engines from 29 on do not write any more.
+    #[test]
+    fn the_address_beside_the_map_of_networks_is_not_needed_and_counts_without_a_map() {
+        let new = json!({"NetworkSettings": {"Networks": {"bridge": {"IPAddress": "172.17.0.2"}}}});
+        let old = json!({"NetworkSettings": {"IPAddress": "172.17.0.2", "Networks": null}});
+        assert_eq!(container(new).networks, container(old).networks);
+    }
 
-impl RawBinding {
-    fn binding(&self, container: Port) -> Option<Binding> {
-        let host_ip = match self.host_ip.as_deref() {
-            None | Some("") => "0.0.0.0".parse().ok()?,
-            Some(ip) => ip.parse().ok()?,
-        };
-        let host_port = self.host_port.as_deref()?.parse().ok().filter(|port| *port != 0)?;
-        Some(Binding { container, host_ip, host_port })
+    #[test]
+    fn of_the_environment_only_what_is_meant_for_us_is_kept() {
+        let environment = json!(["SERVICE_NAME=a=b", "PASSWORD=sesame", "SERVICE_X", "MY_SERVICE_Y=1"]);
+        let container = container(json!({"Config": {"Env": environment}}));
+        assert_eq!(container.environment, BTreeMap::from([("SERVICE_NAME".into(), "a=b".into())]));
+    }
+
+    #[test]
+    fn a_container_that_waits_to_be_restarted_does_not_run() {
+        let state = json!({"Running": true, "Restarting": true, "ExitCode": 137, "OOMKilled": true});
+        let container = container(json!({"State": state}));
+        assert!(!container.running && container.out_of_memory && container.exit_code == 137);
+    }
+
+    #[test]
+    fn a_stop_timeout_may_be_endless() {
+        let timeout = |seconds: i64| container(json!({"Config": {"StopTimeout": seconds}})).stop_timeout;
+        assert_eq!((timeout(0), timeout(42)), (0, 42));
+        assert_eq!((timeout(-1), timeout(i64::MAX)), (FOREVER, FOREVER));
+    }
+
+    #[test]
+    fn the_last_probe_is_the_one_that_counts() {
+        let log = json!([{"Output": "first"}, {"Output": "last\n"}]);
+        let state = json!({"Health": {"Status": "unhealthy", "Log": log}});
+        let health = container(json!({"State": state})).health.unwrap();
+        assert_eq!((health.status, health.output.as_str()), (Health::Unhealthy, "last\n"));
     }
 }

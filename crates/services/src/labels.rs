@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use crate::container::Container;
-use crate::model::Warning;
 use crate::ports::{Port, Protocol};
+use crate::warnings::Warnings;
 
 /// Settings with a meaning; everything else becomes Meta.
 const RESERVED: [&str; 12] = [
@@ -78,10 +78,13 @@ impl Scope {
 /// The settings of one container, parsed once.
 #[derive(Debug)]
 pub(crate) struct Labels<'a> {
-    /// Sorted so that a later one wins: by scope, the environment before labels.
-    entries: Vec<Entry<'a>>,
+    /// What holds for every port.
+    any: BTreeMap<String, &'a str>,
+    /// What holds for some ports; a later entry wins.
+    scoped: Vec<Entry<'a>>,
 }
 
+/// A setting; sorted so that the one that wins comes last.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Entry<'a> {
     scope: Scope,
@@ -104,7 +107,7 @@ impl<'a> Labels<'a> {
         });
         let mut entries: Vec<Entry<'a>> = labels
             .chain(environment)
-            .filter(|(_, value, _)| !value.is_empty())
+            .filter(|(_, value, _)| !value.trim().is_empty())
             .map(|(key, value, from_label)| {
                 let (scope, name) = Scope::split(&key);
                 Entry { scope, from_label, name: name.to_uppercase(), value }
@@ -112,70 +115,78 @@ impl<'a> Labels<'a> {
             .filter(|entry| !entry.name.is_empty())
             .collect();
         entries.sort();
-        Self { entries }
+        let scoped = entries.split_off(entries.partition_point(|entry| entry.scope == Scope::Any));
+        let any = entries.into_iter().map(|entry| (entry.name, entry.value)).collect();
+        Self { any, scoped }
     }
 
     /// Returns whether any port has a name of its own choice.
     pub(crate) fn names_anything(&self) -> bool {
-        self.entries.iter().any(|entry| entry.name == "NAME")
+        self.any.contains_key("NAME") || self.scoped.iter().any(|entry| entry.name == "NAME")
     }
 
     /// Returns what holds for `port`; `None` for a container without ports.
-    pub(crate) fn at(&self, port: Option<Port>) -> Settings<'a> {
-        let mut values = BTreeMap::new();
-        for entry in self.entries.iter().filter(|entry| entry.scope.covers(port)) {
-            values.insert(entry.name.clone(), (entry.value, entry.scope != Scope::Any));
-        }
-        Settings { values }
+    pub(crate) fn at(&self, port: Option<Port>) -> Settings<'_> {
+        let covering = self.scoped.iter().filter(|entry| entry.scope.covers(port));
+        let own = covering.map(|entry| (entry.name.as_str(), entry.value)).collect();
+        Settings { any: &self.any, own }
     }
 }
 
 /// What the labels say about one port, by upper-case name without `SERVICE_`.
 #[derive(Debug)]
 pub(crate) struct Settings<'a> {
-    /// The value, and whether it was meant for certain ports.
-    values: BTreeMap<String, (&'a str, bool)>,
+    any: &'a BTreeMap<String, &'a str>,
+    own: BTreeMap<&'a str, &'a str>,
 }
 
 impl<'a> Settings<'a> {
     /// Returns a value.
     pub(crate) fn get(&self, name: &str) -> Option<&'a str> {
-        self.values.get(name).map(|(value, _)| *value)
+        self.own.get(name).or_else(|| self.any.get(name)).copied()
     }
 
-    /// Returns whether a setting was made for this port, not for all.
-    pub(crate) fn is_specific(&self, name: &str) -> bool {
-        self.values.get(name).is_some_and(|(_, specific)| *specific)
+    /// Returns a value that was meant for this port, or a few with it, and not for all.
+    pub(crate) fn specific(&self, name: &str) -> Option<&'a str> {
+        self.own.get(name).copied()
     }
 
     /// Returns a value that means yes or no; a warning if it means neither.
-    pub(crate) fn flag(&self, name: &str, warnings: &mut Vec<Warning>) -> Option<bool> {
+    pub(crate) fn flag(&self, name: &str, warnings: &mut Warnings) -> Option<bool> {
         let value = self.get(name)?;
-        match value.trim().to_ascii_lowercase().as_str() {
-            "1" | "true" | "yes" | "on" | "y" | "t" => Some(true),
-            "0" | "false" | "no" | "off" | "n" | "f" => Some(false),
-            _ => {
-                let problem = format!("{:?} is neither true nor false; not used", short(value));
-                warnings.push(Warning::new(format!("SERVICE_{name}"), problem));
-                None
-            }
+        let flag = yes_or_no(value);
+        if flag.is_none() {
+            let problem = format!("{:?} is neither true nor false; not used", short(value));
+            warnings.add(format!("SERVICE_{name}"), problem);
         }
+        flag
     }
 
     /// Returns the settings that begin with `CHECK_`, without that.
-    pub(crate) fn checks(&self) -> BTreeMap<&str, &'a str> {
-        self.values
-            .iter()
-            .filter_map(|(name, (value, _))| Some((name.strip_prefix("CHECK_")?, *value)))
+    pub(crate) fn checks(&self) -> BTreeMap<&'a str, &'a str> {
+        let any = self.any.iter().map(|(name, value)| (name.as_str(), *value));
+        let own = self.own.iter().map(|(name, value)| (*name, *value));
+        any.chain(own)
+            .filter_map(|(name, value)| Some((name.strip_prefix("CHECK_")?, value)))
             .collect()
     }
 
-    /// Returns the settings without a meaning of their own, in lower case.
-    pub(crate) fn meta(&self) -> impl Iterator<Item = (String, &'a str)> {
-        self.values
-            .iter()
-            .filter(|(name, _)| !RESERVED.contains(&name.as_str()) && !name.starts_with("CHECK_"))
-            .map(|(name, (value, _))| (name.to_lowercase(), *value))
+    /// Returns the settings without a meaning of their own: those for this port, then the others.
+    pub(crate) fn meta(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let own = self.own.iter().map(|(name, value)| (*name, *value));
+        let any = self.any.iter().map(|(name, value)| (name.as_str(), *value));
+        let others = any.filter(|(name, _)| !self.own.contains_key(name));
+        own.chain(others)
+            .filter(|(name, _)| !RESERVED.contains(name) && !name.starts_with("CHECK_"))
+    }
+}
+
+/// Reads a word that means yes or no.
+pub(crate) fn yes_or_no(text: &str) -> Option<bool> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "1" | "true" | "yes" | "on" | "y" | "t" => Some(true),
+        "0" | "false" | "no" | "off" | "n" | "f" => Some(false),
+        _ => None,
     }
 }
 
@@ -240,11 +251,32 @@ mod tests {
         let container =
             container(&[("SERVICE_IGNORE", "false"), ("SERVICE_INTERNAL", "perhaps")], &[]);
         let labels = Labels::of(&container, "");
-        let mut warnings = Vec::new();
+        let mut warnings = Warnings::default();
         assert_eq!(labels.at(None).flag("IGNORE", &mut warnings), Some(false));
-        assert!(warnings.is_empty());
         assert_eq!(labels.at(None).flag("INTERNAL", &mut warnings), None);
-        assert!(warnings[0].to_string().starts_with("SERVICE_INTERNAL: \"perhaps\""));
+        let warnings: Vec<String> = warnings.into_vec().iter().map(ToString::to_string).collect();
+        assert_eq!(warnings, ["SERVICE_INTERNAL: \"perhaps\" is neither true nor false; not used"]);
+    }
+
+    #[test]
+    fn a_range_ends_where_it_says_and_may_be_of_one_protocol() {
+        let container =
+            container(&[("SERVICE_10-20_udp_NAME", "voice"), ("SERVICE_20-10_NAME", "none")], &[]);
+        assert_eq!(name(&container, "20/udp").as_deref(), Some("voice"));
+        for outside in ["9/udp", "21/udp", "15"] {
+            assert_eq!(name(&container, outside), None, "{outside}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_meaning_of_its_own_is_meta_and_the_more_specific_comes_first() {
+        let container = container(
+            &[("SERVICE_A", "1"), ("SERVICE_B", "2"), ("SERVICE_80_B", "3"), ("SERVICE_IP", "4")],
+            &[("SERVICE_CHECK_TCP", "true")],
+        );
+        let labels = Labels::of(&container, "");
+        let meta: Vec<_> = labels.at(Port::parse("80")).meta().collect();
+        assert_eq!(meta, [("B", "3"), ("A", "1")]);
     }
 
     #[test]
