@@ -26,7 +26,8 @@ impl Store {
     pub(crate) async fn run<T: FromRedisValue>(&self, commands: &Pipeline) -> anyhow::Result<T> {
         let limit = self.limit;
         let result = match tokio::time::timeout(limit, self.ask(commands)).await {
-            Ok(result) => result.context("redis"),
+            // Its message repeats its cause, so the cause is not kept.
+            Ok(result) => result.map_err(|error| anyhow::anyhow!("redis: {error}")),
             Err(_) => Err(anyhow::anyhow!("redis: no answer within {limit:?}")),
         };
         if result.is_err() {
