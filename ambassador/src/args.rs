@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::agent::Agent;
 use crate::directory::Directory;
 use crate::generate::{Mode, Options, generate};
 use crate::grammar::{self, Listen, frontends};
@@ -36,6 +37,9 @@ pub(crate) enum Task {
     Debugconfig { config: Option<String> },
     Healthcheck,
     Link(Link),
+    Agent(Agent),
+    Create(Agent),
+    Delete { docker: String, project: String },
 }
 
 /// How long connections may take to end.
@@ -108,6 +112,27 @@ enum Command {
     /// label that asks for the ambassador behind them. Linked services publish their ports on
     /// random ports of the host. Fixed ports and paths of the host are dropped.
     Link(Link),
+    /// Give each client on this node that asks for upstreams an ambassador, until a signal ends it
+    Agent(Agent),
+    /// Do what `agent` does once, for one Compose project
+    Create {
+        #[command(flatten)]
+        agent: Agent,
+    },
+    /// Remove the ambassadors of a Compose project, those of stopped clients too
+    Delete {
+        /// Docker's address
+        #[arg(
+            long,
+            value_name = "URL",
+            env = "DOCKER_HOST",
+            default_value = "unix:///var/run/docker.sock"
+        )]
+        docker: String,
+        /// The Compose project
+        #[arg(long, value_name = "PROJECT", env = "COMPOSE_PROJECT_NAME")]
+        project: String,
+    },
     #[command(external_subcommand)]
     Bare(Vec<String>),
 }
@@ -169,6 +194,12 @@ fn task(command: Command) -> Result<Task, clap::Error> {
         Command::Debugconfig { service } => Task::Debugconfig { config: service.config()? },
         Command::Healthcheck => Task::Healthcheck,
         Command::Link(options) => Task::Link(options),
+        Command::Agent(options) => Task::Agent(options),
+        Command::Create { agent } if agent.project.is_some() => Task::Create(agent),
+        Command::Create { .. } => {
+            return Err(usage(ErrorKind::MissingRequiredArgument, &"create needs --project"));
+        }
+        Command::Delete { docker, project } => Task::Delete { docker, project },
         Command::Bare(words) => {
             let run = ["ambassador", "run"].into_iter().map(str::to_owned);
             task(Cli::try_parse_from(run.chain(words))?.command)?

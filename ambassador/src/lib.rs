@@ -8,6 +8,7 @@
 //!          ambassador run: configure    supervise ──► haproxy (master) ──► worker ◄── clients
 //! ```
 
+mod agent;
 mod args;
 mod base;
 mod bind;
@@ -41,6 +42,9 @@ pub async fn execute(args: Args) -> anyhow::Result<ExitCode> {
         Task::Reconfigure { config, limit } => commands::reconfigure(place, &config, limit).await,
         Task::Showconfig => commands::showconfig(place),
         Task::Debugconfig { config } => commands::debugconfig(place, config).await,
+        Task::Agent(options) => Ok(agent::agent(&options, &daemon::shutdown::token()?).await),
+        Task::Create(options) => agent::create(&options).await,
+        Task::Delete { docker, project } => agent::delete(&docker, &project).await,
         Task::Link(options) => link::link(&options).await,
         Task::Healthcheck => Ok(commands::healthcheck(place).await),
     }

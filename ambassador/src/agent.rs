@@ -1,0 +1,221 @@
+//! `ambassador agent`: each client on this node that asks for upstreams has exactly one ambassador
+//! in its network namespace, and nobody else has one.
+
+pub(crate) mod plan;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use daemon::backoff::delays;
+use futures_util::{Stream, StreamExt};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::docker::{Engine, Error, Recipe};
+use plan::{Action, Client, desired, plan};
+
+/// How often to look without being told to.
+const RESYNC: Duration = Duration::from_secs(30);
+/// Events come in bursts: this much silence ends one.
+const SILENCE: Duration = Duration::from_millis(20);
+/// A burst without end is looked at after so many events.
+const BURST: usize = 100;
+/// Creations at once; the engine does them one after the other in the end.
+const AT_ONCE: usize = 8;
+
+/// How ambassadors are made, and for whom.
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+pub(crate) struct Agent {
+    /// Docker's address
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "DOCKER_HOST",
+        default_value = "unix:///var/run/docker.sock"
+    )]
+    pub(crate) docker: String,
+    /// The image of ambassadors
+    #[arg(
+        long,
+        value_name = "IMAGE",
+        env = "AMBASSADOR_IMAGE",
+        default_value = "ambassador/ambassador"
+    )]
+    image: String,
+    /// The volume in which each ambassador has a directory, named after its client
+    #[arg(long, value_name = "VOLUME", env = "AMBASSADOR_VOLUME", default_value = "ambassadors")]
+    volume: String,
+    /// Only care for the clients of this Compose project, and leave others and their ambassadors
+    /// alone
+    #[arg(long, value_name = "PROJECT", env = "COMPOSE_PROJECT_NAME")]
+    pub(crate) project: Option<String>,
+}
+
+/// One engine's clients and ambassadors, and what has been said about them.
+struct Pass<'a> {
+    engine: &'a Engine,
+    recipe: Recipe,
+    project: Option<&'a str>,
+}
+
+/// Warnings by client, so that each is given once.
+type Warned = BTreeMap<String, String>;
+
+/// Cares for this node's clients until the token is cancelled.
+pub(crate) async fn agent(options: &Agent, token: &CancellationToken) -> ExitCode {
+    let mut delays = delays();
+    let mut warned = Warned::new();
+    while !token.is_cancelled() {
+        let connected = match Engine::new(&options.docker) {
+            Ok(engine) => {
+                let pass = options.pass(&engine);
+                let mut succeeded = || delays.reset();
+                pass.again_and_again(token, &mut warned, &mut succeeded).await
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = connected {
+            let error = anyhow::Error::from(error);
+            let delay = delays.next_delay();
+            tracing::warn!(?delay, "{error:#}");
+            tokio::select! {
+                () = sleep(delay) => {}
+                () = token.cancelled() => {}
+            }
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+/// Looks once, and fails if anything could not be done.
+pub(crate) async fn create(options: &Agent) -> anyhow::Result<ExitCode> {
+    let engine = Engine::new(&options.docker)?;
+    let failures = options.pass(&engine).once(&mut Warned::new()).await?;
+    Ok(if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Removes a project's ambassadors, whatever has become of their clients.
+pub(crate) async fn delete(docker: &str, project: &str) -> anyhow::Result<ExitCode> {
+    let engine = Engine::new(docker)?;
+    let (_, ambassadors) = engine.list().await?;
+    let ours = ambassadors.iter().filter(|ambassador| ambassador.identity.project == project);
+    let removals: Vec<_> = ours.map(Action::Remove).collect();
+    let failures = carry_out(&engine, None, &removals).await;
+    Ok(if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+impl Agent {
+    fn pass<'a>(&'a self, engine: &'a Engine) -> Pass<'a> {
+        Pass {
+            engine,
+            recipe: Recipe { image: self.image.clone(), volume: self.volume.clone() },
+            project: self.project.as_deref(),
+        }
+    }
+}
+
+impl Pass<'_> {
+    /// Looks whenever something happens, until events end or the token is cancelled.
+    async fn again_and_again(
+        &self,
+        token: &CancellationToken,
+        warned: &mut Warned,
+        succeeded: &mut impl FnMut(),
+    ) -> Result<(), Error> {
+        let mut retries = delays();
+        let mut events = std::pin::pin!(self.engine.events());
+        loop {
+            let wait = if self.once(warned).await? == 0 {
+                retries.reset();
+                RESYNC
+            } else {
+                retries.next_delay()
+            };
+            succeeded();
+            tokio::select! {
+                event = events.next() => event.ok_or(Error::Ended)??,
+                () = sleep(wait) => {}
+                () = token.cancelled() => return Ok(()),
+            }
+            drain(&mut events).await?;
+        }
+    }
+
+    /// Makes one pass; returns how many actions failed.
+    async fn once(&self, warned: &mut Warned) -> Result<usize, Error> {
+        let (clients, ambassadors) = self.engine.list().await?;
+        let ours = |project: &str| self.project.is_none_or(|only| only == project);
+        let clients: Vec<_> = clients.into_iter().filter(|client| ours(&client.project)).collect();
+        let ambassadors: Vec<_> = ambassadors
+            .into_iter()
+            .filter(|ambassador| ours(&ambassador.identity.project))
+            .collect();
+        let settings = self.recipe.settings();
+        let mut wanted = BTreeSet::new();
+        for client in &clients {
+            match desired(client, &settings) {
+                Ok(identity) => drop(wanted.insert(identity)),
+                Err(reason) => warn_once(warned, client, reason),
+            }
+        }
+        warned.retain(|id, _| clients.iter().any(|client| client.id == *id));
+        let actions = plan(&wanted, &ambassadors);
+        Ok(carry_out(self.engine, Some(&self.recipe), &actions).await)
+    }
+}
+
+/// Takes what has come in meanwhile: one pass answers all of it.
+async fn drain(events: &mut (impl Stream<Item = Result<(), Error>> + Unpin)) -> Result<(), Error> {
+    for _ in 0..BURST {
+        match timeout(SILENCE, events.next()).await {
+            Ok(event) => event.ok_or(Error::Ended)??,
+            Err(_) => break,
+        }
+    }
+    Ok(())
+}
+
+/// Carries out removals and then creations; returns how many failed.
+async fn carry_out(engine: &Engine, recipe: Option<&Recipe>, actions: &[Action<'_>]) -> usize {
+    let (removals, creations): (Vec<_>, Vec<_>) =
+        actions.iter().partition(|action| matches!(action, Action::Remove(_)));
+    let mut failures = 0;
+    for actions in [removals, creations] {
+        let done = futures_util::stream::iter(actions)
+            .map(|action| carry_out_one(engine, recipe, action))
+            .buffer_unordered(AT_ONCE);
+        failures += done.filter(|done| std::future::ready(!done)).count().await;
+    }
+    failures
+}
+
+async fn carry_out_one(engine: &Engine, recipe: Option<&Recipe>, action: &Action<'_>) -> bool {
+    let (done, verb, container) = match (action, recipe) {
+        (Action::Remove(ambassador), _) => {
+            (engine.remove(&ambassador.id).await, "removed", &ambassador.identity.container)
+        }
+        (Action::Create(identity), Some(recipe)) => {
+            (engine.create(recipe, identity).await, "created", &identity.container)
+        }
+        (Action::Create(_), None) => return false,
+    };
+    match done {
+        Ok(()) => {
+            tracing::info!(client = container, "ambassador {verb}");
+            true
+        }
+        Err(error) => {
+            let error = anyhow::Error::from(error);
+            tracing::warn!(client = container, "ambassador not {verb}: {error:#}");
+            false
+        }
+    }
+}
+
+fn warn_once(warned: &mut Warned, client: &Client, reason: String) {
+    if warned.get(&client.id) != Some(&reason) {
+        tracing::warn!(client = client.name, %reason, "no ambassador for this client");
+        warned.insert(client.id.clone(), reason);
+    }
+}

@@ -1,0 +1,71 @@
+//! Whatever dies, and whenever: in the end everything is as it should be.
+
+use std::time::Duration;
+
+use rand::Rng;
+
+use crate::harness::{Node, eventually};
+
+#[test]
+fn no_orphan_is_left_and_no_client_forgotten_whenever_the_agent_and_clients_are_killed() {
+    let node = Node::new();
+    let mut random = rand::rng();
+    let mut agent = node.agent();
+    for round in 0..12 {
+        for slot in 0..3 {
+            let name = format!("client-{slot}");
+            match random.random_range(0..4) {
+                0 => drop(node.docker.cli(&["rm", "-f", &name])),
+                1 => drop(node.docker.cli(&["restart", "-t", "0", &name])),
+                2 => drop(node.docker.cli(&["kill", &name])),
+                _ => {
+                    let _ = node.docker.cli(&["rm", "-f", &name]);
+                    node.client(&name, "rng:80", &[]);
+                }
+            }
+        }
+        std::thread::sleep(Duration::from_millis(random.random_range(0..500)));
+        if round % 2 == 0 {
+            agent.kill().unwrap();
+            agent = node.agent();
+        }
+    }
+    eventually("settled", || node.settled());
+}
+
+#[test]
+fn an_agent_outlives_the_engine() {
+    let node = Node::new();
+    let agent = node.agent();
+    node.client("client", "rng:80", &["--restart", "always"]);
+    eventually("an ambassador", || node.settled());
+    node.docker.restart().unwrap();
+    eventually("the client is back", || {
+        let running = node.docker.cli(&["inspect", "-f", "{{.State.Running}}", "client"]);
+        running.is_ok_and(|running| running == "true")
+    });
+    eventually("settled", || node.settled());
+    assert!(agent.exited().unwrap().is_none(), "{}", node.log());
+    agent.stop().unwrap();
+    assert_eq!(agent.exited().unwrap().and_then(|status| status.code()), Some(0));
+}
+
+#[test]
+fn fifty_clients_started_at_once_have_fifty_ambassadors() {
+    let node = Node::new();
+    let _agent = node.agent();
+    std::thread::scope(|scope| {
+        for lane in 0..5 {
+            let node = &node;
+            scope.spawn(move || {
+                for number in 0..10 {
+                    let name = format!("client-{lane}-{number}");
+                    let label = "ambassador.upstreams=rng:80,hasher:80,redis:6379";
+                    node.docker.run(&name, &["--label", label, "--network", "none"]).unwrap();
+                }
+            });
+        }
+    });
+    eventually("settled", || node.settled());
+    assert_eq!(node.ambassadors().len(), 50);
+}

@@ -1,0 +1,106 @@
+//! Each client has its ambassador while it runs, and not longer.
+
+use std::time::Duration;
+
+use crate::harness::{Node, eventually};
+
+/// What people are promised, on a busy machine.
+const PROMISE: Duration = Duration::from_secs(5);
+
+#[test]
+fn a_client_reaches_its_upstreams_through_the_ambassador_in_its_own_network() {
+    let node = Node::new();
+    let _agent = node.agent();
+    let script = "echo served > /www/index.html; exec httpd -f -p 8080 -h /www";
+    node.docker.cli(&["run", "-d", "--name", "web", "busybox", "sh", "-c", script]).unwrap();
+    let address =
+        node.docker.cli(&["inspect", "-f", "{{.NetworkSettings.IPAddress}}", "web"]).unwrap();
+
+    let client = node.client("client", "web:80", &["--add-host", "web:127.127.0.2"]);
+    let taken = eventually("an ambassador", || node.settled());
+    assert!(taken < PROMISE, "{taken:?}");
+    let ambassador = node.ambassadors()[&client].clone();
+    assert_eq!(ambassador.upstreams, "web:80");
+
+    eventually("HAProxy serves", || {
+        node.docker.cli(&["exec", &ambassador.id, "ambassador", "healthcheck"]).is_ok()
+    });
+    let backend = format!("{address}:8080");
+    let reconfigure = ["ambassador", "reconfigure", "127.127.0.2:80", &backend];
+    node.docker.cli(&[&["exec", ambassador.id.as_str()], &reconfigure[..]].concat()).unwrap();
+    let answer = node.docker.cli(&["exec", "client", "wget", "-qO-", "http://web/"]).unwrap();
+    assert_eq!(answer, "served");
+}
+
+#[test]
+fn ambassadors_follow_clients_that_come_restart_and_go() {
+    let node = Node::new();
+    let _agent = node.agent();
+    let one = node.client("one", "rng:80,hasher:80", &[]);
+    let two = node.client("two", "redis:6379", &[]);
+    node.docker.run("bystander", &[]).unwrap();
+    eventually("two ambassadors", || node.settled());
+    let before = node.ambassadors();
+    assert_eq!(before.keys().collect::<std::collections::BTreeSet<_>>(), [&one, &two].into());
+
+    node.docker.cli(&["restart", "-t", "0", "one"]).unwrap();
+    let taken = eventually("another one for the new network", || node.settled());
+    assert!(taken < PROMISE, "{taken:?}");
+    let after = node.ambassadors();
+    assert_ne!(after[&one].id, before[&one].id);
+    assert_eq!(after[&one].started_at, node.started_at("one"));
+    assert_eq!(after[&two], before[&two], "the other one is left alone");
+
+    node.docker.cli(&["kill", "one"]).unwrap();
+    node.docker.cli(&["rm", "-f", "two"]).unwrap();
+    let taken = eventually("none", || node.ambassadors().is_empty());
+    assert!(taken < PROMISE, "{taken:?}");
+}
+
+#[test]
+fn a_lost_ambassador_is_replaced() {
+    let node = Node::new();
+    let _agent = node.agent();
+    let client = node.client("client", "rng:80", &[]);
+    for loss in [&["kill"][..], &["rm", "-f"], &["stop", "-t", "0"]] {
+        eventually("an ambassador", || node.settled());
+        let lost = node.ambassadors()[&client].id.clone();
+        node.docker.cli(&[loss, &[lost.as_str()]].concat()).unwrap();
+        eventually("another one", || {
+            node.settled() && node.ambassadors().get(&client).is_some_and(|one| one.id != lost)
+        });
+    }
+}
+
+#[test]
+fn a_client_that_asks_for_nonsense_keeps_nobody_else_from_an_ambassador() {
+    let node = Node::new();
+    let _agent = node.agent();
+    node.client("bad", "rng", &[]);
+    node.client("shared", "rng:80", &["--network", "host"]);
+    let good = node.client("good", "rng:80", &[]);
+    eventually("an ambassador", || node.ambassadors().contains_key(&good));
+    assert_eq!(node.ambassadors().len(), 1);
+    assert!(node.log().contains("SERVICE:PORT"), "{}", node.log());
+}
+
+#[test]
+fn create_and_delete_do_once_what_the_agent_does_for_one_project() {
+    let node = Node::new();
+    let project = ["--label", "com.docker.compose.project=shop"];
+    let ours = node.client("ours", "rng:80", &project);
+    node.client("stopped", "rng:80", &project);
+    let other = node.client("other", "rng:80", &["--label", "com.docker.compose.project=other"]);
+    node.docker.cli(&["stop", "-t", "0", "stopped"]).unwrap();
+
+    node.ask(&["create", "--project", "shop"]);
+    let created = node.ambassadors();
+    assert_eq!(created.keys().collect::<Vec<_>>(), [&ours]);
+    node.ask(&["create", "--project", "shop"]);
+    assert_eq!(node.ambassadors(), created, "a second time changes nothing");
+
+    node.ask(&["create", "--project", "other"]);
+    node.docker.cli(&["stop", "-t", "0", &created[&ours].id]).unwrap();
+    node.ask(&["delete", "--project", "shop"]);
+    assert_eq!(node.ambassadors().keys().collect::<Vec<_>>(), [&other]);
+}
