@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use crate::container::{Container, Network};
 use crate::labels::{Settings, short};
-use crate::model::{Options, Warning};
+use crate::model::Options;
+use crate::warnings::Warnings;
 
 /// A network that no client is on, and that Swarm adds by itself.
 const INGRESS: &str = "ingress";
@@ -14,30 +15,39 @@ fn reachable(ip: IpAddr) -> bool {
     !ip.is_unspecified() && !ip.is_loopback()
 }
 
+/// Returns the address that the container's own labels choose, if they do.
+pub(crate) fn labelled(
+    container: &Container,
+    settings: &Settings<'_>,
+    options: &Options,
+    warnings: &mut Warnings,
+) -> Option<IpAddr> {
+    let mut parse = |setting: &str, text: &str| {
+        let ip = text.trim().parse().ok().filter(|ip| reachable(*ip));
+        if ip.is_none() {
+            let problem =
+                format!("{:?} is not an address that others can reach; not used", short(text));
+            warnings.add(setting, problem);
+        }
+        ip
+    };
+    settings.get("IP").and_then(|text| parse("SERVICE_IP", text)).or_else(|| {
+        let label = options.use_ip_from_label.as_ref()?;
+        // Often written with a prefix length, as network plugins do.
+        let text = container.labels.get(label)?.split('/').next().unwrap_or_default();
+        (!text.is_empty()).then(|| parse(label, text)).flatten()
+    })
+}
+
 /// Returns the address that the labels or the operator choose for published ports, if they do.
 pub(crate) fn chosen(
     container: &Container,
     settings: &Settings<'_>,
     options: &Options,
-    warnings: &mut Vec<Warning>,
+    warnings: &mut Warnings,
 ) -> Option<IpAddr> {
-    let mut parse = |setting: String, text: &str| match text.trim().parse::<IpAddr>() {
-        Ok(ip) if reachable(ip) => Some(ip),
-        _ => {
-            let problem =
-                format!("{:?} is not an address that others can reach; not used", short(text));
-            warnings.push(Warning::new(setting, problem));
-            None
-        }
-    };
-    let own = settings.get("IP").and_then(|text| parse("SERVICE_IP".to_owned(), text));
-    let from_label = || {
-        let label = options.use_ip_from_label.as_ref()?;
-        // Often written with a prefix length, as network plugins do.
-        let text = container.labels.get(label)?.split('/').next().unwrap_or_default();
-        (!text.is_empty()).then(|| parse(label.clone(), text)).flatten()
-    };
-    own.or_else(from_label).or(options.ip)
+    labelled(container, settings, options, warnings)
+        .or_else(|| options.ip.filter(|ip| !ip.is_unspecified()))
 }
 
 /// Returns the container's own addresses on the network that counts.
@@ -45,7 +55,7 @@ pub(crate) fn internal<'a>(
     container: &'a Container,
     settings: &Settings<'_>,
     options: &Options,
-    warnings: &mut Vec<Warning>,
+    warnings: &mut Warnings,
 ) -> Option<&'a Network> {
     let has_address = |network: &&Network| network.ipv4.is_some() || network.ipv6.is_some();
     let named = |name: &str| {
@@ -66,7 +76,7 @@ pub(crate) fn internal<'a>(
             return Some(network);
         }
         let problem = format!("the container is not on the network {:?}", short(name));
-        warnings.push(Warning::new("SERVICE_NETWORK", problem));
+        warnings.add("SERVICE_NETWORK", problem);
     }
     if let Some(network) = options.network.as_deref().and_then(named) {
         return Some(network);
@@ -82,7 +92,7 @@ pub(crate) fn internal<'a>(
     }
     if candidates.len() > 1 {
         let problem = format!("on {} networks; uses {}", candidates.len(), candidates[0].0);
-        warnings.push(Warning::new("SERVICE_NETWORK", problem));
+        warnings.add("SERVICE_NETWORK", problem);
     }
     candidates.first().map(|(_, network)| *network)
 }

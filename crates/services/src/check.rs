@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use crate::clean;
 use crate::duration;
-use crate::labels::{Settings, short};
-use crate::model::{Check, CheckKind, Status, Warning};
+use crate::labels::{Settings, short, yes_or_no};
+use crate::model::{Check, CheckKind, Status};
+use crate::warnings::Warnings;
 
 /// How often a check runs unless it says otherwise.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -50,7 +51,7 @@ impl Target<'_> {
 pub(crate) fn checks(
     settings: &Settings<'_>,
     target: &Target<'_>,
-    warnings: &mut Vec<Warning>,
+    warnings: &mut Warnings,
 ) -> Vec<Check> {
     let words = settings.checks();
     for key in words
@@ -58,7 +59,7 @@ pub(crate) fn checks(
         .filter(|key| !KINDS.contains(&split(key).1) && !OPTIONS.contains(&split(key).1))
     {
         let setting = format!("SERVICE_CHECK_{}", short(key));
-        warnings.push(Warning::new(setting, "is no kind of check and no option of one"));
+        warnings.add(setting, "is no kind of check and no option of one");
     }
     let numbers: BTreeSet<Option<u16>> = words.keys().map(|key| split(key).0).collect();
     let mut checks = Vec::new();
@@ -71,10 +72,7 @@ pub(crate) fn checks(
                 Ok(None) => {}
                 Err(problem) => {
                     let setting = format!("SERVICE_CHECK_{}", options.key(kind));
-                    warnings.push(Warning::new(
-                        setting,
-                        format!("{problem}; registered without this check"),
-                    ));
+                    warnings.add(setting, format!("{problem}; registered without this check"));
                 }
             }
         }
@@ -127,14 +125,6 @@ impl<'a> Numbered<'a> {
 
     fn text(&self, word: &str) -> Option<String> {
         self.option(word).map(|text| clean::limited(text, TEXT))
-    }
-}
-
-fn yes_or_no(text: &str) -> Option<bool> {
-    match text.trim().to_ascii_lowercase().as_str() {
-        "true" | "1" | "yes" | "on" => Some(true),
-        "false" | "0" | "no" | "off" => Some(false),
-        _ => None,
     }
 }
 

@@ -6,6 +6,10 @@ const LABEL_LENGTH: usize = 63;
 pub(crate) const VALUE_LENGTH: usize = 512;
 /// The longest key of a Meta entry that Consul takes, in bytes.
 const KEY_LENGTH: usize = 128;
+/// The longest id taken from a label, in bytes: what we may add to it still fits into a key.
+const ID_LENGTH: usize = 256;
+/// What Consul lets no service's Meta keys begin with.
+const RESERVED: &str = "consul-";
 
 /// Returns `text` as a DNS label: letters, digits and inner hyphens; `None` if nothing is left.
 pub(crate) fn dns_label(text: &str) -> Option<String> {
@@ -24,13 +28,17 @@ pub(crate) fn dns_label(text: &str) -> Option<String> {
     (!label.is_empty()).then(|| label.to_owned())
 }
 
-/// Returns a Meta key of Consul: `[A-Za-z0-9_-]`, at most 128 bytes; `None` if nothing is left.
+/// Returns a Meta key that Consul takes: `[A-Za-z0-9_-]`, at most 128 bytes, not beginning with
+/// `consul-`; `None` if nothing is left.
 pub(crate) fn meta_key(text: &str) -> Option<String> {
-    let key: String = text
+    let mut key: String = text
         .chars()
         .take(KEY_LENGTH)
         .map(|c| if c.is_ascii_alphanumeric() || c == '_' || c == '-' { c } else { '-' })
         .collect();
+    if key.to_ascii_lowercase().starts_with(RESERVED) {
+        key.replace_range(RESERVED.len() - 1..RESERVED.len(), "_");
+    }
     key.contains(|c: char| c.is_ascii_alphanumeric()).then_some(key)
 }
 
@@ -53,10 +61,16 @@ pub(crate) fn limited(text: &str, limit: usize) -> String {
     clean
 }
 
-/// Returns an id of a service: like a value, without slashes, which Consul cannot deregister.
+/// Returns an id: like a value, without slashes, and no `.` or `..`; ids are parts of keys and of
+/// paths, where those have a meaning. `None` if nothing is left.
 pub(crate) fn id(text: &str) -> Option<String> {
-    let id = value(text).trim().replace('/', "-");
-    (!id.is_empty()).then_some(id)
+    let id = separated(&limited(text.trim(), ID_LENGTH));
+    (!matches!(id.as_str(), "" | "." | "..")).then_some(id)
+}
+
+/// Returns an id without what separates the steps of a path, and without control characters.
+pub(crate) fn separated(id: &str) -> String {
+    limited(id, usize::MAX).replace(['/', '\\'], "-")
 }
 
 #[cfg(test)]
@@ -72,6 +86,28 @@ mod tests {
         assert_eq!(dns_label("\"}{--"), None);
     }
 
+    #[test]
+    fn a_meta_key_is_one_that_consul_takes() {
+        assert_eq!(meta_key("a.b c").as_deref(), Some("a-b-c"));
+        assert_eq!(meta_key("consul-version").as_deref(), Some("consul_version"));
+        assert_eq!(meta_key("---"), None);
+        assert_eq!(meta_key(&"ü".repeat(500)).map(|key| key.len()), None);
+        assert_eq!(meta_key(&"k".repeat(500)).map(|key| key.len()), Some(128));
+    }
+
+    #[test]
+    fn a_value_is_cut_between_characters() {
+        assert_eq!(value(&"ü".repeat(300)).len(), 512);
+        assert_eq!(value(&format!("a{}", "ü".repeat(300))).len(), 511);
+        assert_eq!(value("a\r\nb\u{7f}\u{85}\u{2028}c"), "a  b   c");
+    }
+
+    #[test]
+    fn an_id_is_never_a_step_in_a_path() {
+        assert_eq!(id("a/../b").as_deref(), Some("a-..-b"));
+        assert_eq!((id(".."), id(" . "), id("\n")), (None, None, None));
+    }
+
     proptest! {
         #[test]
         fn whatever_comes_in_leaves_clean(text in "\\PC*|[\\x00-\\x7f]*") {
@@ -81,6 +117,7 @@ mod tests {
             }
             prop_assert!(!value(&text).contains(char::is_control) && value(&text).len() <= 512);
             prop_assert!(id(&text).is_none_or(|id| !id.contains('/') && !id.is_empty()));
+            prop_assert_eq!(value(&value(&text)), value(&text));
         }
     }
 }

@@ -127,9 +127,12 @@ impl Container {
             environment: environment(document.pointer("/Config/Env")),
             network_mode: network_mode(&own("/HostConfig/NetworkMode")),
             networks: networks(document.pointer("/NetworkSettings").unwrap_or(&Value::Null)),
-            exposed: declared.flat_map(|map| map.keys().filter_map(|key| Port::parse(key))).collect(),
+            exposed: declared
+                .flat_map(|map| map.keys().filter_map(|key| Port::parse(key)))
+                .collect(),
             published: bindings(ports),
-            stop_signal: text(document, "/Config/StopSignal").unwrap_or_else(|| "SIGTERM".to_owned()),
+            stop_signal: text(document, "/Config/StopSignal")
+                .unwrap_or_else(|| "SIGTERM".to_owned()),
             stop_timeout: stop_timeout(document.pointer("/Config/StopTimeout")),
         })
     }
@@ -240,7 +243,10 @@ mod tests {
     #[test]
     fn only_the_id_must_be_there() {
         let bare = container(json!({}));
-        assert_eq!((bare.short_id(), bare.stop_signal.as_str(), bare.stop_timeout), ("c0ffee", "SIGTERM", 10));
+        assert_eq!(
+            (bare.short_id(), bare.stop_signal.as_str(), bare.stop_timeout),
+            ("c0ffee", "SIGTERM", 10)
+        );
         assert!(!bare.running && bare.health.is_none());
         for bad in [json!({}), json!({"Id": ""}), json!({"Id": 7}), json!([]), json!(null)] {
             assert!(Container::from_inspect(&bad).is_err(), "{bad}");
@@ -260,7 +266,10 @@ mod tests {
         assert_eq!(odd.labels, BTreeMap::from([("a".into(), "1".into())]));
         assert_eq!(odd.networks["two"].ipv4.as_deref(), Some("10.0.0.2"));
         assert_eq!(odd.exposed.len(), 2);
-        assert_eq!(odd.published.iter().map(|binding| binding.host_port).collect::<Vec<_>>(), [8081]);
+        assert_eq!(
+            odd.published.iter().map(|binding| binding.host_port).collect::<Vec<_>>(),
+            [8081]
+        );
     }
 
     // The ancestor read the address beside the map, which engines from 29 on do not write any more.
@@ -273,21 +282,24 @@ mod tests {
 
     #[test]
     fn of_the_environment_only_what_is_meant_for_us_is_kept() {
-        let environment = json!(["SERVICE_NAME=a=b", "PASSWORD=sesame", "SERVICE_X", "MY_SERVICE_Y=1"]);
+        let environment =
+            json!(["SERVICE_NAME=a=b", "PASSWORD=sesame", "SERVICE_X", "MY_SERVICE_Y=1"]);
         let container = container(json!({"Config": {"Env": environment}}));
         assert_eq!(container.environment, BTreeMap::from([("SERVICE_NAME".into(), "a=b".into())]));
     }
 
     #[test]
     fn a_container_that_waits_to_be_restarted_does_not_run() {
-        let state = json!({"Running": true, "Restarting": true, "ExitCode": 137, "OOMKilled": true});
+        let state =
+            json!({"Running": true, "Restarting": true, "ExitCode": 137, "OOMKilled": true});
         let container = container(json!({"State": state}));
         assert!(!container.running && container.out_of_memory && container.exit_code == 137);
     }
 
     #[test]
     fn a_stop_timeout_may_be_endless() {
-        let timeout = |seconds: i64| container(json!({"Config": {"StopTimeout": seconds}})).stop_timeout;
+        let timeout =
+            |seconds: i64| container(json!({"Config": {"StopTimeout": seconds}})).stop_timeout;
         assert_eq!((timeout(0), timeout(42)), (0, 42));
         assert_eq!((timeout(-1), timeout(i64::MAX)), (FOREVER, FOREVER));
     }

@@ -1,8 +1,8 @@
 //! The model: what a service instance is, and how a Docker container becomes instances. Pure: no I/O, no clock, no async.
 //!
 //! ```text
-//! inspect document ──► Container ──► settings, ports, addresses, checks ──► Instance …
-//!                      (container)   (each cleaned at the border)           (derive)
+//! inspect document ──► Container ──► settings ──► endpoints ──► names, ids, tags, checks … ──► Instance
+//!                      (container)   (labels)     (endpoints)   (each cleaned at the border)  (derive)
 //! ```
 //!
 //! Labels and environment come from whoever may start containers. Nothing of theirs leaves this crate
@@ -14,13 +14,21 @@ mod clean;
 mod container;
 mod derive;
 mod duration;
+mod endpoints;
+mod health;
+mod id;
 mod labels;
+mod meta;
 mod model;
+mod name;
 mod ports;
+mod tags;
+mod warnings;
 
 pub use container::{Container, Error, Health, Network, NetworkMode, Probe};
-pub use derive::{instances, unique};
+pub use derive::instances;
 pub use duration::parse as parse_duration;
+pub use id::unique;
 pub use model::{
     Check, CheckKind, Derived, DockerHealth, Instance, Node, Options, Status, TaggedAddress,
     Warning, Weights,
