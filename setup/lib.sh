@@ -68,6 +68,7 @@ servers() {
     NR == 1 { sub(/^# /, ""); for (i = 1; i <= NF; i++) column[$i] = i; next }
     $2 == "FRONTEND" || $2 == "BACKEND" || NF < 2 || !index($1, service) { next }
     { gsub(/ /, "-", $column["status"])
+      if ($column["addr"] == "") $column["addr"] = "-"
       print $1, $2, $column["addr"], $column["status"], $column["weight"], $column["stot"] }'
 }
 
