@@ -10,8 +10,8 @@ use tokio::sync::watch;
 pub enum Phase {
     /// It waits for data, or for its template to be content.
     Waiting(String),
-    /// What is wanted is live.
-    Live,
+    /// What is wanted is live, but for this many servers that wait for their first check.
+    Live(usize),
     /// Something is wrong; what was live before still is.
     Failing(String),
 }
@@ -32,6 +32,12 @@ impl Board {
         });
     }
 
+    /// Returns how the resource `name` is doing.
+    #[must_use]
+    pub fn phase(&self, name: &str) -> Option<Phase> {
+        self.0.borrow().get(name).cloned()
+    }
+
     /// Forgets the resource `name`.
     pub fn forget(&self, name: &str) {
         self.0.send_modify(|board| drop(board.remove(name)));
@@ -48,7 +54,7 @@ impl Board {
 #[must_use]
 pub fn readiness(board: &BTreeMap<String, Phase>) -> Readiness {
     let problem = board.iter().find_map(|(name, phase)| match phase {
-        Phase::Live => None,
+        Phase::Live(_) => None,
         Phase::Waiting(why) | Phase::Failing(why) => Some(format!("{name}: {why}")),
     });
     match problem {
@@ -67,7 +73,7 @@ mod tests {
         let board = Board::default();
         let ready = || readiness(&board.watch().borrow());
         assert!(matches!(ready(), Readiness::NotReady(_)));
-        board.report("a", Phase::Live);
+        board.report("a", Phase::Live(3));
         assert_eq!(ready(), Readiness::Ready);
         board.report("b", Phase::Failing("no disk".into()));
         assert_eq!(ready(), Readiness::NotReady("b: no disk".into()));

@@ -137,8 +137,8 @@ mod tests {
         let error = run(&format!("sleep {marker} & sleep {marker}"), SECOND / 5).await.unwrap_err();
         assert!(matches!(error, Error::Late { .. }), "{error}");
         assert!(started.elapsed() < SECOND * 2);
-        let left = run(&format!("ps -eo args | grep -c '^sleep {marker}' || true"), SECOND * 5);
-        assert_eq!(left.await.unwrap(), "0");
+        let count = format!("ps -eo args | grep -c '^sleep {marker}' || true");
+        assert_eq!(run(&count, SECOND * 5).await.unwrap(), "0");
     }
 
     #[tokio::test]

@@ -248,14 +248,16 @@ impl Haproxy {
         let busy =
             self.joining.keys().chain(self.leaving.keys()).map(|(backend, _)| backend.clone());
         let busy: BTreeSet<String> = busy.collect();
-        let mut state = session.state((!busy.is_empty()).then_some(&busy)).await?;
+        // Nothing is known to be under way: this is the first look of this process, at all there is.
+        let first = busy.is_empty();
+        let mut state = session.state((!first).then_some(&busy)).await?;
         let draining: BTreeSet<&str> =
             self.leaving.keys().map(|(backend, _)| backend.as_str()).collect();
         session.sessions(&draining, &mut state).await?;
-        let config = if busy.is_empty() { config.clone() } else { config.only(&busy) };
+        let config = if first { config.clone() } else { config.only(&busy) };
         let steps = diff::steps(&config, &state, &expired);
         // Whatever others did meanwhile is for `drift`: here only what is under way is carried on.
-        let ours = |op: &&Op| {
+        let ours = |op: &Op| {
             let key = (op.backend.clone(), op.server.clone());
             match op.change {
                 Change::Weight(_) => self.joining.contains_key(&key),
@@ -265,7 +267,7 @@ impl Haproxy {
                 _ => false,
             }
         };
-        let ops: Vec<Op> = steps.ops.iter().filter(ours).cloned().collect();
+        let ops: Vec<Op> = steps.ops.iter().filter(|op| first || ours(op)).cloned().collect();
         for op in ops.iter().filter(|op| op.change == Change::Kill) {
             if let Some(leaving) = self.leaving.get_mut(&(op.backend.clone(), op.server.clone())) {
                 leaving.killed = true;

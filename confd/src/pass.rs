@@ -67,6 +67,7 @@ impl Worker {
             match step::next(&self.facts(&wanted)) {
                 Step::Done => return self.done(&wanted),
                 Step::Refused => return,
+                Step::Verify => self.verify().await,
                 Step::Runtime => self.change_at_runtime(&wanted).await,
                 Step::Replace => {
                     if self.job.is_some() {
@@ -122,6 +123,7 @@ impl Worker {
             on_disk: self.on_disk.as_deref(),
             loaded,
             refused: self.refused.as_deref(),
+            verified: self.verified || self.haproxy.is_none(),
             at_runtime,
         }
     }
@@ -129,7 +131,7 @@ impl Worker {
     fn done(&mut self, wanted: &Wanted) {
         self.delays.reset();
         if self.rendered() {
-            self.report(Phase::Live);
+            self.report(Phase::Live(self.joining));
         }
         if self.remembered.as_ref() != Some(&wanted.text) && self.job.is_none() {
             let (state, text) = (self.state.clone(), Arc::clone(&wanted.text));
@@ -146,6 +148,7 @@ impl Worker {
         match haproxy.apply_runtime(&wanted.text).await {
             Ok(Outcome::Applied(applied)) => {
                 self.applied(&applied);
+                self.verified = true;
                 self.shared.metrics.reloads_avoided.get_or_create(&self.label).inc();
             }
             Ok(Outcome::NeedsReload(reason)) => {
@@ -216,7 +219,14 @@ impl Worker {
                 (Plan::Reload(reason), _) | (_, Some(reason)) => reason,
                 (_, None) => "the runtime socket did not answer".to_owned(),
             };
-            match haproxy.reload(&wanted.text).await {
+            // HAProxy may die in the middle of it; its next start reads the same file.
+            let reloading =
+                tokio::time::timeout(self.resource.timeout.0, haproxy.reload(&wanted.text));
+            let Ok(reloaded) = reloading.await else {
+                return self.fail_with("the reload did not end in time".to_owned());
+            };
+            self.verified = reloaded.is_ok();
+            match reloaded {
                 Ok(applied) => self.applied(&Applied { reloaded: Some(reason), ..applied }),
                 Err(Error::Reload { lines }) => {
                     self.reject(Arc::clone(&wanted.text), &lines.join("\n")).await;
@@ -263,6 +273,7 @@ impl Worker {
     }
 
     fn applied(&mut self, applied: &Applied) {
+        self.joining = applied.joining;
         let Metrics { runtime_operations, reloads, .. } = &self.shared.metrics;
         runtime_operations.get_or_create(&self.label).inc_by(applied.operations as u64);
         match &applied.reloaded {
@@ -281,8 +292,8 @@ impl Worker {
         }
     }
 
-    /// Compares what is on disk and what runs with what they should be.
-    pub(crate) async fn compare(&mut self) {
+    /// Looks at the disk, and has the load balancer looked at by the next pass.
+    pub(crate) fn compare(&mut self) {
         match disk::read(&self.resource.dest) {
             Ok(text) if text.as_deref() != self.on_disk.as_deref() => {
                 tracing::warn!(dest = %self.resource.dest.display(), "was changed by someone else");
@@ -294,20 +305,21 @@ impl Worker {
         // Something that was refused because of its surroundings may pass now.
         self.refused = None;
         self.not_at_runtime = None;
-        let Some(haproxy) = self.haproxy.as_mut().filter(|h| h.accepted().is_some()) else {
-            return;
-        };
+        self.verified = false;
+    }
+
+    /// Compares what HAProxy runs with what it accepted, and repairs it.
+    async fn verify(&mut self) {
+        let Some(haproxy) = &mut self.haproxy else { return };
         match haproxy.drift().await {
-            Ok(applied) if applied.operations > 0 || applied.reloaded.is_some() => {
-                tracing::warn!(resource = self.resource.name, "had drifted, and was repaired");
-                self.applied(&applied);
+            Ok(applied) => {
+                self.verified = true;
+                if applied.operations > 0 || applied.reloaded.is_some() {
+                    tracing::warn!(resource = self.resource.name, "had drifted, and was repaired");
+                    self.applied(&applied);
+                }
             }
-            Ok(_) => {}
-            Err(error) => tracing::warn!(
-                resource = self.resource.name,
-                error = chain(&error),
-                "cannot be compared with what was accepted"
-            ),
+            Err(error) => self.fail(&error),
         }
     }
 
@@ -321,6 +333,7 @@ impl Worker {
             match event {
                 Event::Serving { backend, server, after } => {
                     tracing::info!(backend, server, ?after, "serving");
+                    self.joining = self.joining.saturating_sub(1);
                     let OfResource { resource } = self.label.clone();
                     let stage = AtStage { resource, stage: "first_check_passed" };
                     let histogram = &self.shared.metrics.event_to_serving;
@@ -330,6 +343,9 @@ impl Worker {
                     tracing::info!(backend, server, ?after, killed, "removed");
                 }
             }
+        }
+        if let Some(Phase::Live(_)) = self.shared.board.phase(&self.resource.name) {
+            self.report(Phase::Live(self.joining));
         }
     }
 

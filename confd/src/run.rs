@@ -111,7 +111,8 @@ async fn once(args: &Args, board: &Board, token: &CancellationToken) -> ExitCode
     let mut changes = board.watch();
     let (resources, errors) = resource::load(&args.confdir);
     let settled = changes.wait_for(|board| {
-        board.len() >= resources.len() && board.values().all(|p| !matches!(p, Phase::Waiting(_)))
+        board.len() >= resources.len()
+            && board.values().all(|p| matches!(p, Phase::Live(0) | Phase::Failing(_)))
     });
     tokio::select! {
         () = token.cancelled() => return ExitCode::FAILURE,
@@ -119,13 +120,15 @@ async fn once(args: &Args, board: &Board, token: &CancellationToken) -> ExitCode
     }
     let board = board.watch().borrow().clone();
     for (name, phase) in &board {
-        if let Phase::Waiting(why) | Phase::Failing(why) = phase {
-            eprintln!("confd: {name}: {why}");
+        match phase {
+            Phase::Live(0) => {}
+            Phase::Live(n) => eprintln!("confd: {name}: {n} servers have not passed a check yet"),
+            Phase::Waiting(why) | Phase::Failing(why) => eprintln!("confd: {name}: {why}"),
         }
     }
     if !errors.is_empty() {
         ExitCode::from(USAGE)
-    } else if board.len() >= resources.len() && board.values().all(|p| *p == Phase::Live) {
+    } else if board.len() >= resources.len() && board.values().all(|p| *p == Phase::Live(0)) {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

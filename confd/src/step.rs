@@ -11,6 +11,8 @@ pub struct Facts<'a> {
     pub loaded: Option<&'a str>,
     /// A text that was refused, and would be again.
     pub refused: Option<&'a str>,
+    /// The load balancer was asked, lately, whether it runs what it is said to have loaded.
+    pub verified: bool,
     /// The load balancer takes the difference between what is loaded and what is wanted while it runs.
     pub at_runtime: bool,
 }
@@ -28,6 +30,8 @@ pub enum Step {
     Replace,
     /// Make the load balancer read the destination, then look again.
     Reload,
+    /// Ask the load balancer what it runs, repair that, then look again.
+    Verify,
 }
 
 /// Returns the next step.
@@ -38,7 +42,9 @@ pub enum Step {
 pub fn next(facts: &Facts<'_>) -> Step {
     let wanted = Some(facts.wanted);
     match (facts.loaded == wanted, facts.on_disk == wanted) {
-        (true, true) => Step::Done,
+        (true, true) if facts.verified => Step::Done,
+        // Only now: a repair may be a reload, which reads the destination.
+        (true, true) => Step::Verify,
         _ if facts.refused == wanted => Step::Refused,
         (false, _) if facts.at_runtime => Step::Runtime,
         (_, false) => Step::Replace,
@@ -61,14 +67,19 @@ mod tests {
             on_disk in texts(), loaded in texts(), at_runtime: bool,
         ) {
             let (mut on_disk, mut loaded, mut steps) = (on_disk, loaded, Vec::new());
+            let mut verified = false;
             loop {
                 let at_runtime = at_runtime && loaded.is_some();
-                let facts = Facts { wanted: "a", on_disk, loaded, refused: None, at_runtime };
+                let facts = Facts { wanted: "a", on_disk, loaded, refused: None, verified, at_runtime };
                 let step = next(&facts);
                 steps.push(step);
-                prop_assert!(steps.len() <= 3, "{steps:?}");
+                prop_assert!(steps.len() <= 4, "{steps:?}");
                 match step {
                     Step::Done => break,
+                    Step::Verify => {
+                        prop_assert_eq!((on_disk, loaded), (Some("a"), Some("a")));
+                        verified = true;
+                    }
                     Step::Refused => prop_assert!(false, "nothing was refused"),
                     Step::Runtime => loaded = Some("a"),
                     Step::Replace => on_disk = Some("a"),
@@ -83,13 +94,13 @@ mod tests {
         fn a_refused_text_is_neither_written_nor_loaded(
             on_disk in texts(), loaded in texts(), at_runtime: bool,
         ) {
-            let facts = Facts { wanted: "a", on_disk, loaded, refused: Some("a"), at_runtime };
+            let facts = Facts { wanted: "a", on_disk, loaded, refused: Some("a"), verified: true, at_runtime };
             prop_assert!(matches!(next(&facts), Step::Refused | Step::Done));
         }
 
         #[test]
         fn an_equal_file_that_was_never_loaded_is_loaded(loaded in texts()) {
-            let facts = Facts { wanted: "a", on_disk: Some("a"), loaded, refused: None, at_runtime: false };
+            let facts = Facts { wanted: "a", on_disk: Some("a"), loaded, refused: None, verified: true, at_runtime: false };
             prop_assert_eq!(next(&facts), if loaded == Some("a") { Step::Done } else { Step::Reload });
         }
     }

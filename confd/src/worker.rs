@@ -77,6 +77,8 @@ pub struct Worker {
     pub(crate) reload_reason: Option<String>,
     /// The text that the state folder knows as accepted.
     pub(crate) remembered: Option<Arc<str>>,
+    /// HAProxy was asked whether it runs what it accepted.
+    pub(crate) verified: bool,
     pub(crate) job: Option<JoinHandle<Finished>>,
     pub(crate) last_reload: Option<Instant>,
     pub(crate) jitter: f64,
@@ -84,6 +86,8 @@ pub struct Worker {
     pub(crate) delays: daemon::backoff::Delays,
     pub(crate) collecting: Collecting,
     pub(crate) last_problem: Option<String>,
+    /// Servers that wait for their first check.
+    pub(crate) joining: usize,
 }
 
 impl Worker {
@@ -134,12 +138,14 @@ impl Worker {
             delays: daemon::backoff::delays(),
             jitter: rand::random(),
             job: None,
+            joining: 0,
             last_problem: None,
             last_reload: None,
             not_at_runtime: None,
             reload_reason: None,
             refused: None,
             retry: None,
+            verified: false,
             resource,
             templates,
             shared,
@@ -168,7 +174,7 @@ impl Worker {
 
     async fn work(&mut self, token: &CancellationToken) {
         let mut drift = tokio::time::interval_at(Instant::now() + DRIFT, DRIFT);
-        self.compare().await;
+        self.compare();
         self.render();
         self.pass().await;
         while !token.is_cancelled() {
@@ -205,7 +211,7 @@ impl Worker {
                 }
                 events = work(&mut self.haproxy) => self.progressed(events),
                 _ = drift.tick() => {
-                    self.compare().await;
+                    self.compare();
                     self.pass().await;
                 }
             }
@@ -218,7 +224,7 @@ impl Worker {
     /// Notes how the resource is doing, and says so where that is news.
     pub(crate) fn report(&mut self, phase: Phase) {
         match &phase {
-            Phase::Live => self.last_problem = None,
+            Phase::Live(_) => self.last_problem = None,
             Phase::Waiting(why) => {
                 if self.last_problem.as_ref() != Some(why) {
                     tracing::info!(resource = self.resource.name, why, "waiting");

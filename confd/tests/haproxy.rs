@@ -11,3 +11,5 @@ mod drains;
 mod faults;
 #[path = "haproxy/loss.rs"]
 mod loss;
+#[path = "haproxy/speed.rs"]
+mod speed;

@@ -161,8 +161,9 @@ fn obstacle(pool: &Pool, old: Option<&Server>, new: Option<&Server>) -> Option<S
     match (old, new) {
         (Some(old), Some(new)) if old.words == new.words => None,
         (Some(old), Some(new)) => match (&old.options, &new.options) {
+            // The third word is the address; a name may be the same only if it is written the same.
             (Some(before), Some(after))
-                if options::same(before, after) && old.address == new.address =>
+                if options::same(before, after) && old.words.get(2) == new.words.get(2) =>
             {
                 pool.obstacle.clone()
             }

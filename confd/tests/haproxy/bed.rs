@@ -8,17 +8,17 @@ use testbed::haproxy::{Haproxy as Real, Program, Web, programs};
 use testbed::port::free_port;
 
 /// How long anything may take that is said to happen soon.
-pub const SOON: Duration = Duration::from_secs(10);
+pub(crate) const SOON: Duration = Duration::from_secs(10);
 
 /// A real HAProxy, what drives it, and where its clients connect.
-pub struct Bed {
-    pub real: Real,
-    pub driver: Haproxy,
-    pub front: SocketAddr,
+pub(crate) struct Bed {
+    pub(crate) real: Real,
+    pub(crate) driver: Haproxy,
+    pub(crate) front: SocketAddr,
 }
 
 /// A file with one backend `b`, plus lines for its servers.
-pub fn text(front: SocketAddr, servers: &[String]) -> String {
+pub(crate) fn text(front: SocketAddr, servers: &[String]) -> String {
     let servers: String = servers.iter().map(|server| format!("    server {server}\n")).collect();
     format!(
         "defaults\n    mode http\n    timeout connect 1s\n    timeout client 30s\n    timeout server 30s\n\
@@ -29,13 +29,13 @@ pub fn text(front: SocketAddr, servers: &[String]) -> String {
 }
 
 /// A server line for a web server.
-pub fn line(name: &str, web: &Web, options: &str) -> String {
+pub(crate) fn line(name: &str, web: &Web, options: &str) -> String {
     format!("{name} {} {options}", web.address())
 }
 
 impl Bed {
     /// Starts an HAProxy with these servers.
-    pub fn start(program: &Program, servers: &[String]) -> Self {
+    pub(crate) fn start(program: &Program, servers: &[String]) -> Self {
         let front = SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
         let text = text(front, servers);
         let real = Real::start(program, &text).unwrap();
@@ -47,14 +47,14 @@ impl Bed {
     }
 
     /// Returns the file with these servers, once it is on the disk.
-    pub fn write(&self, servers: &[String]) -> String {
+    pub(crate) fn write(&self, servers: &[String]) -> String {
         let text = text(self.front, servers);
         self.real.write(&text).unwrap();
         text
     }
 
     /// Does the background work until an event comes.
-    pub async fn event(&mut self) -> Event {
+    pub(crate) async fn event(&mut self) -> Event {
         let events =
             tokio::time::timeout(SOON, self.driver.work()).await.expect("something is under way");
         let mut events = events.unwrap();
@@ -63,7 +63,7 @@ impl Bed {
     }
 
     /// Returns the value of a column of `show servers state` for a server of `b`.
-    pub fn field(&self, server: &str, column: &str) -> Option<String> {
+    pub(crate) fn field(&self, server: &str, column: &str) -> Option<String> {
         let state = self.real.command("show servers state b").unwrap();
         let header = state.lines().find_map(|line| line.strip_prefix("# ")).unwrap();
         let position = header.split(' ').position(|name| name == column).unwrap();
@@ -72,12 +72,12 @@ impl Bed {
     }
 
     /// Returns the weight of a server of `b`, `None` if it is not there.
-    pub fn weight(&self, server: &str) -> Option<u16> {
+    pub(crate) fn weight(&self, server: &str) -> Option<u16> {
         self.field(server, "srv_uweight").map(|weight| weight.parse().unwrap())
     }
 
     /// Waits until something is so.
-    pub async fn until(&self, what: &str, mut so: impl FnMut(&Self) -> bool) {
+    pub(crate) async fn until(&self, what: &str, mut so: impl FnMut(&Self) -> bool) {
         let end = Instant::now() + SOON;
         while !so(self) {
             assert!(
@@ -91,6 +91,6 @@ impl Bed {
 }
 
 /// Returns what a test runs against.
-pub fn versions() -> &'static [Program] {
+pub(crate) fn versions() -> &'static [Program] {
     programs()
 }

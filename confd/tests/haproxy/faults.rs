@@ -84,7 +84,7 @@ async fn what_others_did_with_the_socket_is_undone() {
             "set server b/one state maint".to_owned(),
             "set server b/two weight 1".to_owned(),
             "set server b/three state maint; del server b/three".to_owned(),
-            format!("add server b/four {}", two.address()),
+            format!("add server b/four {}; enable server b/four", two.address()),
         ] {
             bed.real.command(&command).unwrap();
         }

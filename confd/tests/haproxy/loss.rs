@@ -9,7 +9,6 @@ use crate::bed::{Bed, line, text, versions};
 
 fn lossless(tally: &Tally, version: &str) {
     let asked: usize = tally.answers.values().sum();
-    assert!(asked > 50, "{version}: hardly anybody asked: {tally:?}");
     assert!(
         tally.failures.is_empty(),
         "{version}: of {asked} lost {}: {:?}",
@@ -18,9 +17,12 @@ fn lossless(tally: &Tally, version: &str) {
     );
 }
 
-async fn a_while() {
-    // Load needs time to meet the new state; nothing is waited for.
-    tokio::time::sleep(Duration::from_millis(200)).await;
+/// Waits until the load has met the state as it is now.
+async fn met(load: &Load) {
+    let enough = load.asked() + 50;
+    while load.asked() < enough {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -30,7 +32,7 @@ async fn servers_come_go_and_change_weight_without_a_reload_or_a_lost_request() 
         let mut bed = Bed::start(program, &[line("one", &one, ""), line("two", &two, "weight 10")]);
         let worker = bed.real.worker().unwrap();
         let load = Load::start(bed.front);
-        a_while().await;
+        met(&load).await;
 
         let wanted = bed.write(&[
             line("one", &one, ""),
@@ -39,7 +41,7 @@ async fn servers_come_go_and_change_weight_without_a_reload_or_a_lost_request() 
         ]);
         let applied = bed.driver.apply(&wanted).await.unwrap();
         assert_eq!((applied.reloaded, applied.operations), (None, 2));
-        a_while().await;
+        met(&load).await;
         let wanted = bed.write(&[line("three", &three, "weight 5")]);
         let applied = bed.driver.apply(&wanted).await.unwrap();
         assert_eq!((applied.reloaded, applied.leaving), (None, 2));
@@ -47,7 +49,7 @@ async fn servers_come_go_and_change_weight_without_a_reload_or_a_lost_request() 
         while gone < 2 {
             gone += bed.driver.work().await.unwrap().len();
         }
-        a_while().await;
+        met(&load).await;
 
         let tally = load.stop();
         lossless(&tally, program.version);
@@ -68,7 +70,7 @@ async fn a_changed_frontend_is_reloaded_without_a_lost_request() {
         let mut bed = Bed::start(program, &[line("one", &web, "")]);
         let worker = bed.real.worker().unwrap();
         let load = Load::start(bed.front);
-        a_while().await;
+        met(&load).await;
         for round in 0..3 {
             let wanted = text(bed.front, &[line("one", &web, "")]).replace(
                 "default_backend b",
@@ -83,7 +85,7 @@ async fn a_changed_frontend_is_reloaded_without_a_lost_request() {
             );
             assert_eq!(bed.driver.accepted(), Some(wanted.as_str()));
         }
-        a_while().await;
+        met(&load).await;
         lossless(&load.stop(), program.version);
         assert_ne!(bed.real.worker().unwrap(), worker);
     }
@@ -143,7 +145,7 @@ async fn two_quick_changes_end_as_the_last_one_says() {
         let [one, two, three] = ["one", "two", "three"].map(|name| Web::start(name).unwrap());
         let mut bed = Bed::start(program, &[line("one", &one, "check inter 1s")]);
         let load = Load::start(bed.front);
-        a_while().await;
+        met(&load).await;
         let first =
             bed.write(&[line("one", &one, "check inter 1s"), line("two", &two, "check inter 1s")]);
         bed.driver.apply(&first).await.unwrap();
@@ -155,7 +157,7 @@ async fn two_quick_changes_end_as_the_last_one_says() {
         while events < 2 {
             events += bed.driver.work().await.unwrap().len();
         }
-        a_while().await;
+        met(&load).await;
         let tally = load.stop();
         lossless(&tally, program.version);
         assert!(tally.answers.keys().eq(["one", "three"]), "{tally:?}");

@@ -1,0 +1,96 @@
+//! The commands beside the daemon, and their exit codes.
+
+use std::process::Output;
+
+use testbed::haproxy::Web;
+
+use crate::bed::Bed;
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn once_makes_everything_live_and_exits() {
+    let web = Web::start("a").unwrap();
+    let bed = Bed::new();
+    bed.register("web", "a", web.address(), &["http"]).await;
+    let output = bed.run(&["--once"]);
+    assert_eq!(code(&output), 0, "{}", err(&output));
+    assert_eq!(bed.serving("http_web"), ["a".to_owned()].into());
+    let b = Web::start("b").unwrap();
+    bed.register("web", "b", b.address(), &["http"]).await;
+    assert_eq!(code(&bed.run(&["--once"])), 0);
+    // Also what waits for its first check is finished, not left without weight.
+    assert_eq!(bed.serving("http_web"), ["a".to_owned(), "b".to_owned()].into());
+    bed.write("templates/haproxy.cfg.tera", "nonsense\n");
+    let output = bed.run(&["--once"]);
+    assert_eq!(code(&output), 1);
+    assert!(err(&output).contains("nonsense"), "{}", err(&output));
+    bed.write("conf.d/haproxy.toml", "nonsense\n");
+    assert_eq!(code(&bed.run(&["--once"])), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_needs_no_source_and_names_every_mistake() {
+    let bed = Bed::new();
+    let output = bed.run(&["check"]);
+    assert_eq!(code(&output), 0, "{}", err(&output));
+    bed.write("templates/haproxy.cfg.tera", "\n{{ service(nam=\"x\") }}\n");
+    bed.write("conf.d/other.toml", "[template]\nsrc = \"x\"\ndest = \"/x\"\nmodus = 1\n");
+    let output = bed.run(&["check"]);
+    assert_eq!(code(&output), 2);
+    for words in ["haproxy.cfg.tera:2", "other.toml", "line 4", "modus"] {
+        assert!(err(&output).contains(words), "{words}: {}", err(&output));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_shows_the_change_and_what_haproxy_would_be_told() {
+    let (a, b) = (Web::start("a").unwrap(), Web::start("b").unwrap());
+    let bed = Bed::new();
+    bed.register("web", "a", a.address(), &["http"]).await;
+    let before = std::fs::read_to_string(bed.haproxy.folder().join("haproxy.cfg")).unwrap();
+    let output = bed.run(&["render", "haproxy"]);
+    assert!(
+        String::from_utf8_lossy(&output.stdout).contains("backend http_web"),
+        "{}",
+        err(&output)
+    );
+    let output = bed.run(&["render", "haproxy", "--diff"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("+backend http_web") && text.contains("reload"), "{text}");
+    let after = std::fs::read_to_string(bed.haproxy.folder().join("haproxy.cfg")).unwrap();
+    assert_eq!(before, after, "a dry run wrote");
+    assert_eq!(code(&bed.run(&["--once"])), 0);
+    bed.register("web", "b", b.address(), &["http"]).await;
+    let output = bed.run(&["render", "haproxy", "--diff"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        text.contains("+    server b ") && text.contains("add") && !text.contains("reload"),
+        "{text}"
+    );
+    assert_eq!(code(&bed.run(&["render", "nothing"])), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn healthcheck_asks_the_daemon() {
+    let mut bed = Bed::new();
+    assert_eq!(code(&bed.run(&["healthcheck"])), 1);
+    bed.start();
+    bed.until("it is healthy", |bed| code(&bed.run(&["healthcheck"])) == 0).await;
+}
+
+#[test]
+fn mistakes_in_flags_are_usage_errors() {
+    let run = |args: &[&str]| {
+        std::process::Command::new(env!("CARGO_BIN_EXE_confd")).args(args).output().unwrap()
+    };
+    assert_eq!(code(&run(&["--no-such-flag"])), 2);
+    assert_eq!(code(&run(&["--confdir", "/no/such/folder"])), 2);
+    assert_eq!(code(&run(&["--help"])), 0);
+}

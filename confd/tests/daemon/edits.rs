@@ -1,0 +1,100 @@
+//! Resources and templates are edited while the daemon runs, well and badly.
+
+use nix::sys::signal::Signal;
+use testbed::haproxy::Web;
+
+use crate::bed::Bed;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_template_is_reported_and_what_runs_goes_on() {
+    let web = Web::start("a").unwrap();
+    let mut bed = Bed::new();
+    bed.register("web", "a", web.address(), &["http"]).await;
+    bed.start();
+    bed.until_serving("http_web", &["a"]).await;
+    let (good, reloads) = (bed.template(), bed.reloads());
+    let file = std::fs::read_to_string(bed.haproxy.folder().join("haproxy.cfg")).unwrap();
+    for (broken, words) in [
+        (format!("{good}\n{{{{ nonsense }}}}\n"), "nonsense"),
+        (format!("{good}\nbackend broken\n    no-such-keyword\n"), "no-such-keyword"),
+    ] {
+        bed.write("templates/haproxy.cfg.tera", &broken);
+        bed.until("the mistake is reported", |bed| bed.log().contains(words)).await;
+        bed.until("it is named", |bed| bed.log().contains("haproxy.cfg")).await;
+    }
+    let rejected = bed.haproxy.folder().join("haproxy.cfg.rejected");
+    bed.until("the rejected text is kept", |_| rejected.exists()).await;
+    assert_eq!(std::fs::read_to_string(bed.haproxy.folder().join("haproxy.cfg")).unwrap(), file);
+    assert_eq!(bed.get("/readyz").await.unwrap().0, 503);
+    bed.write("templates/haproxy.cfg.tera", &good);
+    let b = Web::start("b").unwrap();
+    bed.register("web", "b", b.address(), &["http"]).await;
+    bed.until_serving("http_web", &["a", "b"]).await;
+    assert_eq!(bed.reloads(), reloads);
+    assert!(bed.metric("confd_rejections_total").await >= 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_good_edit_is_live_by_itself_and_a_resource_may_come_and_go() {
+    let mut bed = Bed::new();
+    bed.start();
+    bed.until("the first text is live", |bed| bed.reloads() == 1).await;
+    bed.write(
+        "templates/haproxy.cfg.tera",
+        &format!("{}\nbackend edited\n    mode http\n", bed.template()),
+    );
+    bed.until("the edit is live", |bed| {
+        bed.haproxy.command("show backend").unwrap().contains("edited")
+    })
+    .await;
+    let dest = bed.folder.path().join("hello");
+    bed.write("templates/hello.tera", "hello {{ datacenters() | first }}\n");
+    let resource = format!("[template]\nsrc = \"hello.tera\"\ndest = \"{}\"\n", dest.display());
+    bed.write("conf.d/hello.toml", &resource);
+    let read = || std::fs::read_to_string(&dest).unwrap_or_default();
+    bed.until("the new resource is written", |_| read() == "hello dc1\n").await;
+    // A mistake in its file keeps it as it was; so does its end.
+    bed.write("conf.d/hello.toml", &format!("{resource}soure = 1\n"));
+    bed.until("the key is named", |bed| {
+        bed.log().contains("soure") && bed.log().contains("line 4")
+    })
+    .await;
+    std::fs::remove_file(bed.confdir().join("conf.d/hello.toml")).unwrap();
+    bed.until("its end is noticed", |bed| bed.log().contains("is gone")).await;
+    assert_eq!(read(), "hello dc1\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hangup_reads_everything_again() {
+    let mut bed = Bed::new();
+    bed.start();
+    bed.until("the first text is live", |bed| bed.reloads() == 1).await;
+    bed.confd().signal(Signal::SIGHUP).unwrap();
+    bed.until("it says so", |bed| bed.log().contains("read again")).await;
+    assert_eq!(bed.reloads(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_command_that_fails_is_tried_until_it_succeeds() {
+    let mut bed = Bed::new();
+    std::fs::remove_file(bed.confdir().join("conf.d/haproxy.toml")).unwrap();
+    let (dest, marker) = (bed.folder.path().join("out"), bed.folder.path().join("marker"));
+    bed.write("templates/t.tera", "{{ key_or(path=\"color\", default=\"none\") }}\n");
+    let text = format!(
+        "[template]\nsrc = \"t.tera\"\ndest = \"{}\"\ncheck_cmd = \"! grep -q bad {{{{ src }}}}\"\nreload_cmd = \"cat {}\"\nreload_min_interval = \"0s\"\n",
+        dest.display(),
+        marker.display()
+    );
+    bed.write("conf.d/t.toml", &text);
+    bed.start();
+    bed.until("the command has failed", |bed| bed.log().contains("No such file")).await;
+    assert_eq!(std::fs::read_to_string(&dest).unwrap(), "none\n");
+    std::fs::write(&marker, "").unwrap();
+    bed.until("the command has succeeded", |bed| bed.log().contains("ReloadCmd")).await;
+    bed.client.kv_put("color", b"bad").await.unwrap();
+    bed.until("the check refuses", |bed| bed.log().contains("rejected by its check")).await;
+    assert_eq!(std::fs::read_to_string(&dest).unwrap(), "none\n");
+    bed.client.kv_put("color", b"good").await.unwrap();
+    bed.until("the good one is written", |_| std::fs::read_to_string(&dest).unwrap() == "good\n")
+        .await;
+}

@@ -1,0 +1,74 @@
+//! Consul, HAProxy or the disk are away: the last good state stays, and is used.
+
+use std::time::Duration;
+
+use testbed::consul::Consul;
+use testbed::haproxy::Web;
+
+use crate::bed::Bed;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn consul_away_changes_nothing_and_its_return_is_noticed() {
+    let (a, b) = (Web::start("a").unwrap(), Web::start("b").unwrap());
+    let mut bed = Bed::with(Consul::options().persistent().start().unwrap());
+    bed.register("web", "a", a.address(), &["http"]).await;
+    bed.start();
+    bed.until_serving("http_web", &["a"]).await;
+    bed.consul.kill().unwrap();
+    bed.until("the outage is reported", |bed| bed.log().contains("will retry")).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    bed.until_serving("http_web", &["a"]).await;
+    bed.consul.restart().unwrap();
+    bed.register("web", "b", b.address(), &["http"]).await;
+    bed.until_serving("http_web", &["a", "b"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_consul_confd_starts_from_what_was_accepted_last() {
+    let web = Web::start("a").unwrap();
+    let mut bed = Bed::new();
+    bed.register("web", "a", web.address(), &["http"]).await;
+    bed.start();
+    bed.until_serving("http_web", &["a"]).await;
+    bed.until("it is remembered", |bed| bed.log().contains("accepted")).await;
+    bed.confd().stop().unwrap();
+    bed.consul.kill().unwrap();
+    // The ambassador's folder is new: no file, an HAProxy that knows nothing.
+    bed.haproxy.write("defaults\n    mode http\n    timeout connect 1s\n    timeout client 1s\n    timeout server 1s\n").unwrap();
+    bed.haproxy.restart().unwrap();
+    assert!(bed.serving("http_web").is_empty());
+    bed.start();
+    bed.until_serving("http_web", &["a"]).await;
+    assert_eq!(bed.written(), ["a".to_owned()].into());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn confd_that_starts_before_consul_waits_for_it() {
+    let web = Web::start("a").unwrap();
+    let mut bed = Bed::with(Consul::options().persistent().start().unwrap());
+    bed.register("web", "a", web.address(), &["http"]).await;
+    bed.consul.stop().unwrap();
+    bed.start();
+    bed.until("it says that it waits", |bed| bed.log().contains("will retry")).await;
+    assert_eq!(bed.get("/healthz").await.unwrap().0, 200);
+    assert_eq!(bed.get("/readyz").await.unwrap().0, 503);
+    bed.consul.restart().unwrap();
+    bed.until_serving("http_web", &["a"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_haproxy_that_died_is_brought_up_to_date_when_it_is_back() {
+    let (a, b) = (Web::start("a").unwrap(), Web::start("b").unwrap());
+    let mut bed = Bed::new();
+    bed.register("web", "a", a.address(), &["http"]).await;
+    bed.start();
+    bed.until_serving("http_web", &["a"]).await;
+    bed.until("the reload is over", |bed| bed.log().contains("reloaded")).await;
+    bed.haproxy.kill_worker().unwrap();
+    bed.register("web", "b", b.address(), &["http"]).await;
+    bed.until("the file follows", |bed| bed.written().contains("b")).await;
+    bed.haproxy.restart().unwrap();
+    bed.until_serving("http_web", &["a", "b"]).await;
+    bed.client.deregister("a").await.unwrap();
+    bed.until_serving("http_web", &["b"]).await;
+}
