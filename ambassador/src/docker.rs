@@ -14,7 +14,7 @@ pub(crate) use containers::Recipe;
 use crate::link::tcp_ports;
 
 /// How long the engine may take for one answer; it starts 7 or 8 containers a second.
-const ANSWER: Duration = Duration::from_secs(60);
+const ANSWER: Duration = Duration::from_mins(1);
 /// Events are asked for from this long before now: the engine's clock may be a little behind.
 const OVERLAP: Duration = Duration::from_secs(1);
 /// The events after which there may be something to do.

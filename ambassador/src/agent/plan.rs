@@ -1,6 +1,6 @@
 //! Which ambassadors are missing and which are too many. Pure: no I/O, no clock, no async.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use crate::upstreams::Upstreams;
 
@@ -73,17 +73,16 @@ pub(crate) fn plan<'a>(
     desired: &'a BTreeSet<Identity>,
     actual: &'a [Ambassador],
 ) -> Vec<Action<'a>> {
-    let mut kept = BTreeMap::new();
+    let mut kept = BTreeSet::new();
     let mut actions = Vec::new();
     for ambassador in actual {
         let right = ambassador.running && desired.contains(&ambassador.identity);
-        if right && !kept.contains_key(&ambassador.identity) {
-            kept.insert(&ambassador.identity, ());
-        } else {
+        // The first one is kept, and no second one.
+        if !right || !kept.insert(&ambassador.identity) {
             actions.push(Action::Remove(ambassador));
         }
     }
-    let missing = desired.iter().filter(|identity| !kept.contains_key(identity));
+    let missing = desired.iter().filter(|identity| !kept.contains(identity));
     actions.extend(missing.map(Action::Create));
     actions
 }

@@ -15,10 +15,8 @@ pub(crate) fn without_host(entry: Yaml<'_>) -> Yaml<'_> {
             Yaml::Mapping(entries)
         }
         entry => match words(&entry).map(split) {
-            // A name for the whole entry stays as it is written.
-            Some(("", _)) => entry,
-            Some((_, container)) => text(container),
-            None => entry,
+            Some((host, container)) if !host.is_empty() => text(container),
+            _ => entry,
         },
     }
 }

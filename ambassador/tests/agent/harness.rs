@@ -12,7 +12,7 @@ use testbed::process::Process;
 /// The image of ambassadors in these tests.
 pub(crate) const IMAGE: &str = "ambassador-under-test";
 /// Far more than anything here takes.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 const POLL: Duration = Duration::from_millis(20);
 
 /// An engine that has the image, for one test alone.
@@ -145,8 +145,10 @@ fn build(docker: &Docker) {
             cp -L "$file" "$2$file"
         done
         cp -L "$1" "$2/usr/local/bin/ambassador"
+        # As in the real image: an ordinary user, who owns that folder.
+        chown 1234:1234 "$2/run/ambassador"
         tar -C "$2" -cf - . | docker -H "$3" import --change 'ENV PATH=/usr/local/bin:/usr/sbin:/usr/bin' \
-            --change 'ENTRYPOINT ["/usr/local/bin/ambassador"]' --change 'CMD ["run"]' - "$4""#;
+            --change 'ENTRYPOINT ["/usr/local/bin/ambassador"]' --change 'USER 1234:1234' --change 'CMD ["run"]' - "$4""#;
     let folder = tempfile::tempdir().unwrap();
     let output = Command::new("sh")
         .args(["-c", script, "sh", env!("CARGO_BIN_EXE_ambassador")])
