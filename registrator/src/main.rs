@@ -1,3 +1,14 @@
 //! The `registrator` command: parse, start logs, call the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> anyhow::Result<ExitCode> {
+    let args = registrator::Args::parse_from_env();
+    daemon::log::init(&args.log);
+    // Waiting for two sockets needs no second thread.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let token = daemon::shutdown::token()?;
+        registrator::run(args, token).await
+    })
+}

@@ -1,6 +1,7 @@
 //! What must change in the agent. Pure: no I/O, no clock, no async.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::model::{Actual, Beat, DRAINING, Desired};
 
@@ -11,7 +12,7 @@ pub enum Action {
     /// Removes an instance.
     Deregister(String),
     /// Adds an instance, or replaces it together with its checks.
-    Register(Box<Desired>),
+    Register(Arc<Desired>),
     /// Begins the maintenance of an instance with a reason, or ends it.
     Maintain(String, Option<String>),
     /// Sets the status of a TTL check.
@@ -24,7 +25,7 @@ pub enum Action {
 /// began is left as it is, and begun again where a registration ends it.
 #[must_use]
 pub fn plan(
-    desired: &BTreeMap<String, Desired>,
+    desired: &BTreeMap<String, Arc<Desired>>,
     actual: &BTreeMap<String, Actual>,
     host: &str,
     kept: &BTreeSet<String>,
@@ -39,11 +40,11 @@ pub fn plan(
         .collect()
 }
 
-fn changes(id: &str, desired: &Desired, actual: Option<&Actual>) -> Vec<Action> {
+fn changes(id: &str, desired: &Arc<Desired>, actual: Option<&Actual>) -> Vec<Action> {
     let mut actions = Vec::new();
     let fresh = actual.is_none_or(|actual| !actual.matches(desired));
     if fresh {
-        actions.push(Action::Register(Box::new(desired.clone())));
+        actions.push(Action::Register(desired.clone()));
     }
     let before = actual.and_then(|actual| actual.maintenance.as_deref());
     let foreign = before.filter(|reason| !reason.starts_with(DRAINING));
@@ -91,7 +92,7 @@ mod tests {
     use crate::model::tests::{HOST, actual, desired};
     use proptest::prelude::*;
 
-    type Desireds = BTreeMap<String, Desired>;
+    type Desireds = BTreeMap<String, Arc<Desired>>;
     type Actuals = BTreeMap<String, Actual>;
 
     fn apply(actions: &[Action], actual: &Actuals) -> Actuals {
@@ -103,8 +104,9 @@ mod tests {
     }
 
     fn desireds() -> impl Strategy<Value = Desireds> {
-        prop::collection::vec(desired(), 0..8)
-            .prop_map(|all| all.into_iter().map(|one| (one.registration.id.clone(), one)).collect())
+        prop::collection::vec(desired(), 0..8).prop_map(|all| {
+            all.into_iter().map(|one| (one.registration.id.clone(), Arc::new(one))).collect()
+        })
     }
 
     fn actuals() -> impl Strategy<Value = Actuals> {

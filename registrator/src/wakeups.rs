@@ -26,6 +26,8 @@ pub struct Pending {
     pub consul: bool,
     /// At these containers, by full ID.
     pub containers: BTreeMap<String, Hint>,
+    /// At nothing in particular: Docker came or went.
+    pub look: bool,
     /// Print the state.
     pub dump: bool,
 }
@@ -37,24 +39,24 @@ pub struct Hint {
     pub time_nano: i64,
     /// The signal it was sent last, unless something else happened since.
     pub killed: Option<String>,
-    /// Whether only its networks changed.
-    pub only_network: bool,
+    /// Whether its networks changed; of a container that does not run yet that says nothing.
+    pub network: bool,
+    /// Whether anything else happened than a signal, or a change of networks.
+    pub inspect: bool,
 }
 
 impl Pending {
     /// Adds an event.
     pub fn add(&mut self, event: Event) {
-        let only_network = event.what == What::Network;
-        let hint = self
-            .containers
-            .entry(event.container)
-            .or_insert_with(|| Hint { only_network: true, ..Hint::default() });
-        hint.only_network &= only_network;
+        let hint = self.containers.entry(event.container).or_default();
         hint.time_nano = hint.time_nano.max(event.time_nano);
         match event.what {
             What::Killed(signal) => hint.killed = Some(signal),
-            What::Network => {}
-            What::Other(_) => hint.killed = None,
+            What::Network => hint.network = true,
+            What::Other(_) => {
+                hint.killed = None;
+                hint.inspect = true;
+            }
         }
     }
 
@@ -112,7 +114,7 @@ mod tests {
         assert_eq!(pending.containers["c"].killed.as_deref(), Some("15"));
         pending.add(event("c", What::Other("die".into()), 3));
         assert_eq!(pending.containers["c"].killed, None);
-        assert!(!pending.containers["c"].only_network);
+        assert!(pending.containers["c"].network && pending.containers["c"].inspect);
     }
 
     #[tokio::test]

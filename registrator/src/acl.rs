@@ -1,0 +1,48 @@
+//! The smallest ACL policy that works. Pure: no I/O, no clock, no async.
+
+/// Returns the policy for a node, in Consul's language; `prefix` is that of the keys, if any.
+/// Without the node's name it holds for any node.
+#[must_use]
+pub(crate) fn policy(node: Option<&str>, prefix: Option<&str>) -> String {
+    let on_node = |resource: &str, access: &str| {
+        let (kind, name) =
+            node.map_or((format!("{resource}_prefix"), ""), |node| (resource.into(), node));
+        format!("{kind} {name:?} {{\n  policy = \"{access}\"\n}}\n")
+    };
+    let mut policy = String::from("# Who the agent is, and what it has.\n");
+    policy += &on_node("agent", "read");
+    policy += "\n# Any container may name its service as it likes.\n";
+    policy += "service_prefix \"\" {\n  policy = \"write\"\n}\n";
+    if let Some(prefix) = prefix {
+        policy += "\n# The keys, and the session that holds them.\n";
+        policy += &on_node("session", "write");
+        policy += &format!("key_prefix {:?} {{\n  policy = \"write\"\n}}\n", format!("{prefix}/"));
+        let (kind, journal) = match node {
+            Some(node) => ("key", format!("{prefix}-events/{node}")),
+            None => ("key_prefix", format!("{prefix}-events/")),
+        };
+        policy += &format!("{kind} {journal:?} {{\n  policy = \"write\"\n}}\n");
+    }
+    policy
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_keys_no_session_and_no_key_may_be_touched() {
+        let policy = policy(Some("node1"), None);
+        assert!(policy.contains("agent \"node1\"") && policy.contains("service_prefix"));
+        assert!(!policy.contains("key") && !policy.contains("session"));
+    }
+
+    #[test]
+    fn a_node_may_write_its_own_journal_only() {
+        let policy = policy(Some("node1"), Some("shop"));
+        assert!(
+            policy.contains("key_prefix \"shop/\"") && policy.contains("key \"shop-events/node1\"")
+        );
+        assert!(super::policy(None, Some("shop")).contains("key_prefix \"shop-events/\""));
+    }
+}

@@ -1,0 +1,440 @@
+//! The loop: wake-ups in, passes out.
+//!
+//! ```text
+//! events ─► Wakeups ─► look: list, inspect ─► containers ─► desired ┐
+//! timers ─┘            (eight at a time)                            ├─► plan ─► apply ─► journal
+//! Consul ───────────────────────────────────────────────► actual ──┘           catalog, keys
+//! ```
+//! Nothing waits for Docker here: inspections run beside the loop, and a pass works with those that
+//! are done. What is not yet looked at stays as it is.
+
+mod known;
+mod look;
+mod pass;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use consul::Client;
+use daemon::backoff::Delays;
+use daemon::listener::Readiness;
+use services::{Node, Options};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::args::{Derive, Keep, OnExit};
+use crate::docker::{self, Engine, Listed};
+use crate::ending;
+use crate::journal::Journal;
+use crate::metrics::Metrics;
+use crate::mirror::Mirror;
+use crate::model::{Actual, DRAINING, Desired};
+use crate::tags::Tags;
+use crate::wakeups::{Pending, Wakeups};
+
+use known::Known;
+
+/// How long a pass may go on after we were told to stop.
+const LAST_PASS: Duration = Duration::from_secs(5);
+/// How long until Docker is asked again about a suspicious list.
+const DOUBT: Duration = Duration::from_secs(2);
+/// How long changes of the journal are collected before it is written.
+const JOURNAL_PAUSE: Duration = Duration::from_millis(100);
+/// Added to a container's stop time-out: the engine needs a moment, too.
+const STOP_MARGIN: Duration = Duration::from_secs(2);
+/// How often a daemon on this very machine is tried again at the least, in the first minutes.
+const NEIGHBOUR_PAUSE: Duration = Duration::from_secs(3);
+/// After how long it no longer counts as being back any moment.
+const NEIGHBOUR_PATIENCE: Duration = Duration::from_secs(300);
+
+/// What the controller works with.
+pub(crate) struct Parts {
+    pub(crate) client: Client,
+    pub(crate) engine: watch::Receiver<Option<Engine>>,
+    pub(crate) wakeups: Arc<Wakeups>,
+    pub(crate) metrics: Metrics,
+    pub(crate) node: Node,
+    pub(crate) options: Options,
+    pub(crate) derive: Derive,
+    pub(crate) keep: Keep,
+    pub(crate) mirror: Option<Mirror>,
+    pub(crate) renewal: Duration,
+    pub(crate) journal_key: Option<String>,
+    pub(crate) ready: watch::Sender<Readiness>,
+}
+
+/// The state of the daemon.
+pub(crate) struct Controller {
+    parts: Parts,
+    tags: Tags,
+    /// The containers that run, and those whose instances outlive them, by full ID.
+    containers: BTreeMap<String, Known>,
+    /// What the agent has; `None` = must be asked.
+    actual: Option<BTreeMap<String, Actual>>,
+    desired: BTreeMap<String, Arc<Desired>>,
+    /// Containers that an event led us to, and Docker itself says have ended (short IDs).
+    ended: BTreeSet<String>,
+    look: look::Look,
+    journal: Journal,
+    journal_loaded: bool,
+    writing: JoinSet<Result<(), consul::Error>>,
+    clock: Clock,
+    delays: Delays,
+    failing_since: Option<Instant>,
+    /// The last error of each instance, so that it is told once.
+    refused: BTreeMap<String, pass::Refusal>,
+    /// Whether there is something to compare.
+    due: bool,
+    /// Whether the next list is the second opinion about a suspicious one.
+    doubting: bool,
+    /// Whether this pass believes whatever Docker said.
+    believe: bool,
+    consul_away: Option<Instant>,
+    beats: BTreeMap<String, Instant>,
+}
+
+/// When something is to be done without a wake-up.
+#[derive(Debug, Default)]
+struct Clock {
+    resync: Option<Instant>,
+    retry: Option<Instant>,
+    renewal: Option<Instant>,
+    doubt: Option<Instant>,
+    journal: Option<Instant>,
+}
+
+impl Controller {
+    /// Puts the controller together.
+    pub(crate) fn new(parts: Parts) -> Self {
+        let tags = Tags::parse(parts.derive.tags.as_deref().unwrap_or_default());
+        Self {
+            tags,
+            containers: BTreeMap::new(),
+            actual: None,
+            desired: BTreeMap::new(),
+            ended: BTreeSet::new(),
+            look: look::Look::default(),
+            journal: Journal::default(),
+            journal_loaded: parts.journal_key.is_none(),
+            writing: JoinSet::new(),
+            clock: Clock::default(),
+            delays: daemon::backoff::delays(),
+            failing_since: None,
+            refused: BTreeMap::new(),
+            due: false,
+            doubting: false,
+            believe: false,
+            consul_away: None,
+            beats: BTreeMap::new(),
+            parts,
+        }
+    }
+
+    /// Works until `token` is cancelled, and leaves the instances as the flags say.
+    pub(crate) async fn run(mut self, token: CancellationToken) {
+        let wakeups = self.parts.wakeups.clone();
+        self.set_resync();
+        self.clock.renewal = Some(Instant::now() + self.parts.renewal);
+        loop {
+            let deadline = self.deadline();
+            tokio::select! {
+                biased;
+                () = token.cancelled() => break,
+                pending = wakeups.next() => self.notice(pending),
+                Some(done) = self.look.inspections.join_next() => {
+                    self.inspected(done);
+                    while let Some(done) = self.look.inspections.try_join_next() {
+                        self.inspected(done);
+                    }
+                }
+                Some(listed) = self.look.listing.join_next() => self.listed(listed),
+                Some(written) = self.writing.join_next() => self.written(written),
+                () = tokio::time::sleep_until(deadline) => self.tick().await,
+            }
+            self.start_looking();
+            if self.due && !self.is_pausing() {
+                tokio::select! {
+                    () = self.pass() => {}
+                    () = async { token.cancelled().await; tokio::time::sleep(LAST_PASS).await } => break,
+                }
+            }
+        }
+        self.leave().await;
+    }
+
+    /// While Consul is away, passes wait for the next retry.
+    fn is_pausing(&self) -> bool {
+        self.consul_away.is_some() && self.clock.retry.is_some_and(|retry| retry > Instant::now())
+    }
+
+    fn notice(&mut self, pending: Pending) {
+        if pending.consul {
+            self.actual = None;
+            if let Some(mirror) = &mut self.parts.mirror {
+                mirror.stale = true;
+            }
+            self.clock.retry = None;
+            self.due = true;
+        }
+        if pending.everywhere {
+            self.look.everywhere = true;
+        }
+        for (id, hint) in pending.containers {
+            if let Some(signal) = &hint.killed {
+                self.drain(&id, signal);
+            }
+            let known = self.containers.contains_key(&id);
+            if hint.inspect || (hint.network && known) {
+                self.look.at(id, hint.time_nano);
+            }
+        }
+        if pending.dump {
+            self.dump();
+        }
+    }
+
+    /// Puts a container's instances into maintenance if the signal is to end it.
+    fn drain(&mut self, id: &str, signal: &str) {
+        let Some(known) = self.containers.get_mut(id) else { return };
+        let Some(container) = &known.container else { return };
+        if ending::is_ending(signal, &container.stop_signal) {
+            let patience = Duration::from_secs(container.stop_timeout) + STOP_MARGIN;
+            let reason = format!("{DRAINING}the container was sent signal {signal}");
+            known.drain(reason, Instant::now() + patience);
+            self.due = true;
+        }
+    }
+
+    fn set_resync(&mut self) {
+        let every = self.parts.keep.resync;
+        // A tenth earlier or later, so that nodes do not ask in step.
+        let jitter = 0.9 + f64::from(std::process::id() % 200) / 1000.0;
+        self.clock.resync = (!every.is_zero()).then(|| Instant::now() + every.mul_f64(jitter));
+    }
+
+    fn deadline(&self) -> Instant {
+        let Clock { resync, retry, renewal, doubt, journal } = self.clock;
+        let drains = self.containers.values().filter_map(Known::drained_until).min();
+        let beat = self.beats.values().min().copied();
+        let soonest = [resync, retry, renewal, doubt, journal, drains, beat, self.look.retry];
+        let far = Instant::now() + Duration::from_secs(3600);
+        soonest.into_iter().flatten().min().unwrap_or(far)
+    }
+
+    async fn tick(&mut self) {
+        let now = Instant::now();
+        let reached = |at: &mut Option<Instant>| at.take_if(|at| *at <= now).is_some();
+        if reached(&mut self.clock.resync) {
+            self.set_resync();
+            self.look.everywhere = true;
+            self.actual = None;
+            if let Some(mirror) = &mut self.parts.mirror {
+                mirror.stale = true;
+            }
+        }
+        if reached(&mut self.clock.doubt) {
+            self.look.everywhere = true;
+            self.doubting = true;
+        }
+        if reached(&mut self.clock.retry) {
+            self.due = true;
+        }
+        if reached(&mut self.look.retry) {
+            self.look.again();
+        }
+        if reached(&mut self.clock.journal) {
+            self.write_journal();
+        }
+        for known in self.containers.values_mut() {
+            self.due |= known.end_drain(now);
+        }
+        if reached(&mut self.clock.renewal) {
+            self.clock.renewal = Some(now + self.parts.renewal);
+            self.renew().await;
+        }
+        self.beat(now).await;
+    }
+
+    async fn renew(&mut self) {
+        let Some(mirror) = &mut self.parts.mirror else { return };
+        match mirror.renew().await {
+            Ok(true) => {}
+            Ok(false) => {
+                tracing::warn!("the session of the keys ended, they are written again");
+                self.parts.metrics.sessions_lost.inc();
+                self.due = true;
+            }
+            Err(error) => self.fail(&error),
+        }
+    }
+
+    /// Repeats what is known to TTL checks before it is forgotten.
+    async fn beat(&mut self, now: Instant) {
+        let due: Vec<_> =
+            self.beats.iter().filter(|(_, at)| **at <= now).map(|(id, _)| id.clone()).collect();
+        for check in due {
+            let beat = self.desired.values().find_map(|desired| desired.beats.get(&check)).cloned();
+            let Some(beat) = beat else {
+                self.beats.remove(&check);
+                continue;
+            };
+            self.beats.insert(check.clone(), now + beat.ttl / 3);
+            if let Err(error) = self.parts.client.ttl(&check, beat.status, &beat.note).await {
+                self.fail(&error);
+                return;
+            }
+        }
+    }
+
+    /// Notes down that Consul did not do what it was asked, and when to try again.
+    fn fail(&mut self, error: &consul::Error) {
+        self.actual = None;
+        let pause = neighbour_pause(&mut self.delays, &mut self.failing_since);
+        self.clock.retry = Some(Instant::now() + pause);
+        let away = error.status().is_none_or(|status| status >= 500 || status == 403);
+        if away && self.consul_away.is_none() {
+            self.consul_away = Some(Instant::now());
+            self.parts.metrics.set_up("consul", false);
+            let error = format!("{:#}", anyhow::Error::msg(chain(error)));
+            tracing::warn!(error, "consul is away, what is registered stays; will retry");
+        }
+        self.tell_readiness();
+    }
+
+    fn succeed(&mut self) {
+        self.delays.reset();
+        self.failing_since = None;
+        if let Some(since) = self.consul_away.take() {
+            tracing::info!(after = ?since.elapsed(), "consul is back");
+        }
+        self.parts.metrics.set_up("consul", true);
+        self.tell_readiness();
+    }
+
+    fn tell_readiness(&self) {
+        let readiness = if self.consul_away.is_some() || self.actual.is_none() {
+            Readiness::NotReady("consul does not answer".into())
+        } else if self.parts.engine.borrow().is_none() {
+            Readiness::NotReady("docker does not answer".into())
+        } else if !self.look.listed {
+            Readiness::NotReady("the containers are not yet listed".into())
+        } else {
+            Readiness::Ready
+        };
+        self.parts.ready.send_if_modified(|before| {
+            let changed = *before != readiness;
+            *before = readiness;
+            changed
+        });
+    }
+
+    fn write_journal(&mut self) {
+        let Some(key) = self.parts.journal_key.clone() else { return };
+        if !self.journal.changed {
+            return;
+        }
+        if !self.writing.is_empty() || !self.journal_loaded {
+            self.clock.journal = Some(Instant::now() + JOURNAL_PAUSE);
+            return;
+        }
+        self.journal.changed = false;
+        let (client, text) = (self.parts.client.clone(), self.journal.text());
+        self.writing.spawn(async move { client.kv_put(&key, &text).await });
+    }
+
+    fn written(&mut self, written: Result<Result<(), consul::Error>, tokio::task::JoinError>) {
+        if let Ok(Err(error)) = written {
+            self.journal.changed = true;
+            self.clock.journal = Some(Instant::now() + NEIGHBOUR_PAUSE);
+            tracing::debug!(error = chain(&error), "the journal is not written, will retry");
+        }
+    }
+
+    /// Leaves the instances as the flags say.
+    async fn leave(mut self) {
+        let owned = self.actual.take().unwrap_or_default().into_iter();
+        let owned: Vec<_> = owned
+            .filter(|(_, actual)| actual.is_owned_by(&self.parts.node.name))
+            .map(|(id, _)| id)
+            .collect();
+        let client = &self.parts.client;
+        let left = match self.parts.keep.on_exit {
+            OnExit::Keep => Ok(()),
+            OnExit::Deregister => {
+                async {
+                    if let Some(mirror) = &mut self.parts.mirror {
+                        mirror.end().await?;
+                    }
+                    for id in &owned {
+                        client.deregister(id).await?;
+                    }
+                    Ok(())
+                }
+                .await
+            }
+            OnExit::Maintenance => {
+                async {
+                    for id in &owned {
+                        client
+                            .maintenance(id, Some(&format!("{DRAINING}registrator stopped")))
+                            .await?;
+                    }
+                    Ok::<_, consul::Error>(())
+                }
+                .await
+            }
+        };
+        if let Err(error) = left {
+            tracing::warn!(error = chain(&error), "not all instances were left as --on-exit says");
+        }
+        if self.journal.changed {
+            self.write_journal();
+        }
+        let _ = tokio::time::timeout(LAST_PASS, self.writing.join_all()).await;
+    }
+
+    fn dump(&self) {
+        let held = self.parts.mirror.as_ref().map_or(0, |mirror| mirror.held().len());
+        let state = serde_json::json!({
+            "node": self.parts.node.name,
+            "containers": self.containers.iter().map(|(id, known)| (id.clone(), known.summary()))
+                .collect::<BTreeMap<_, _>>(),
+            "desired": self.desired.values().map(|one| &one.registration).collect::<Vec<_>>(),
+            "actual": self.actual.as_ref().map(|all| all.keys().collect::<Vec<_>>()),
+            "keys": held,
+            "ended": self.ended,
+            "consul_away": self.consul_away.map(|since| since.elapsed().as_secs()),
+            "looking_at": self.look.summary(),
+        });
+        println!("{state:#}");
+    }
+}
+
+/// Returns the next pause before a daemon on this machine is tried again: short at first, and
+/// while it may be back any moment never long.
+pub(crate) fn neighbour_pause(delays: &mut Delays, since: &mut Option<Instant>) -> Duration {
+    let away = since.get_or_insert_with(Instant::now).elapsed();
+    let pause = delays.next_delay();
+    if away < NEIGHBOUR_PATIENCE { pause.min(NEIGHBOUR_PAUSE) } else { pause }
+}
+
+/// Returns an error with its causes, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.contains(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+type Inspected = (String, Result<Option<serde_json::Value>, docker::Error>);
+type ListedAll = Result<Vec<Listed>, docker::Error>;

@@ -1,0 +1,428 @@
+//! The pass: what is wanted, what is, and the difference applied.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::{self, StreamExt};
+use tokio::time::Instant;
+
+use super::{Controller, DOUBT, JOURNAL_PAUSE, chain};
+use crate::guard;
+use crate::mirror::Keys;
+use crate::model::{Actual, CONTAINER, Desired};
+use crate::plan::{Action, applied, plan};
+use crate::registration;
+
+/// How many instances are worked on at a time.
+const AT_A_TIME: usize = 8;
+/// How long what Consul refuses for good is left alone, unless it changes.
+const REFUSAL_PAUSE: Duration = Duration::from_secs(30);
+
+/// What Consul refused to register.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    desired: Arc<Desired>,
+    error: String,
+    until: Instant,
+}
+
+/// What came of an action.
+struct Outcome {
+    action: Action,
+    result: Result<(), consul::Error>,
+}
+
+impl Controller {
+    /// Compares, and applies the difference.
+    pub(crate) async fn pass(&mut self) {
+        let started = Instant::now();
+        if self.actual.is_none()
+            && let Err(error) = self.ask().await
+        {
+            self.fail(&error);
+            return;
+        }
+        self.due = false;
+        if !self.look.listed {
+            return;
+        }
+        self.desired = self.assemble();
+        let actual = self.actual.as_ref().expect("asked above");
+        let kept = self.kept(actual);
+        let mut actions = plan(&self.desired, actual, &self.parts.node.name, &kept);
+        self.guard(&mut actions);
+        self.believe = false;
+        self.leave_refused(&mut actions);
+        let done = self.carry_out(actions).await;
+        self.parts.metrics.passes.inc();
+        self.parts.metrics.pass_seconds.observe(started.elapsed().as_secs_f64());
+        match done {
+            Ok(()) => self.succeed(),
+            Err(error) => self.fail(&error),
+        }
+        let running = self.containers.values().filter(|known| known.container.is_some()).count();
+        self.parts.metrics.containers.set(i64::try_from(running).unwrap_or_default());
+        self.parts.metrics.instances.set(i64::try_from(self.desired.len()).unwrap_or_default());
+        self.tell_readiness();
+    }
+
+    /// Returns what must change now, without changing anything.
+    pub(crate) fn preview(&mut self) -> Vec<Action> {
+        self.desired = self.assemble();
+        let Some(actual) = &self.actual else { return Vec::new() };
+        plan(&self.desired, actual, &self.parts.node.name, &self.kept(actual))
+    }
+
+    /// Asks the agent what it has, and who it is if it was away.
+    pub(crate) async fn ask(&mut self) -> Result<(), consul::Error> {
+        let client = self.parts.client.clone();
+        if self.consul_away.is_some() {
+            let node = crate::node(&self.parts.derive, &client.agent_self().await?);
+            if node != self.parts.node {
+                tracing::info!(name = node.name, address = node.address, "the node changed");
+                self.parts.node = node;
+                self.derive_all();
+            }
+        }
+        let (services, checks) =
+            tokio::try_join!(client.agent_services(None), client.agent_checks(None))?;
+        self.actual = Some(Actual::all(services, checks));
+        if !self.journal_loaded {
+            let key = self.parts.journal_key.clone().unwrap_or_default();
+            if let Some(pair) = client.kv_get(&key, &consul::Query::default()).await?.value {
+                self.journal.load(&pair.value);
+            }
+            self.journal_loaded = true;
+        }
+        Ok(())
+    }
+
+    /// Returns everything that must be registered, by ID.
+    fn assemble(&mut self) -> BTreeMap<String, Arc<Desired>> {
+        let mut all: BTreeMap<String, Arc<Desired>> = BTreeMap::new();
+        let mut conflicts = Vec::new();
+        for (id, known) in &self.containers {
+            for (place, desired) in known.desired.iter().enumerate() {
+                let key = &desired.registration.id;
+                let Some(other) = all.get(key) else {
+                    all.insert(key.clone(), desired.clone());
+                    continue;
+                };
+                // The one that started first keeps the ID.
+                let is_later = (&desired.since, id) > (&other.since, &other.container);
+                let loser = if is_later { id.clone() } else { other.container.clone() };
+                conflicts.push((key.clone(), loser, place));
+                if !is_later {
+                    all.insert(key.clone(), desired.clone());
+                }
+            }
+        }
+        for (key, loser, _) in conflicts {
+            let Some(known) = self.containers.get(&loser) else { continue };
+            let taken = format!("{key}:{}", loser.get(..12).unwrap_or(&loser));
+            let place = known.instances.iter().position(|one| one.id == key);
+            if let Some(desired) = place.and_then(|place| known.renamed(place, taken.clone())) {
+                let name = known.instances.first().map(|one| one.container_name.clone());
+                all.insert(taken.clone(), desired);
+                let problem =
+                    format!("the ID {key:?} is another container's, registered as {taken:?}");
+                self.warn(&loser, &name.unwrap_or_default(), problem);
+            }
+        }
+        for known in self.containers.iter().filter(|(_, known)| known.tombstone.is_some()) {
+            let (id, reason) = (known.0, known.1.tombstone.as_deref().unwrap_or_default());
+            for actual in self.actual.iter().flat_map(BTreeMap::values) {
+                let ours = actual.is_owned_by(&self.parts.node.name);
+                if ours && container(actual).is_some_and(|short| id.starts_with(short)) {
+                    let desired = registration::tombstone(actual, reason);
+                    all.entry(actual.service.id.clone()).or_insert_with(|| Arc::new(desired));
+                }
+            }
+        }
+        all
+    }
+
+    /// Returns what must not be removed now: instances of containers that were not yet looked at,
+    /// and without --cleanup those of containers that nobody saw ending.
+    fn kept(&self, actual: &BTreeMap<String, Actual>) -> BTreeSet<String> {
+        let stays = |actual: &Actual| {
+            let Some(short) = container(actual) else { return !self.parts.keep.cleanup };
+            self.look.is_pending(short) || (!self.parts.keep.cleanup && !self.is_confirmed(short))
+        };
+        actual
+            .iter()
+            .filter(|(id, actual)| {
+                !self.desired.contains_key(*id)
+                    && actual.is_owned_by(&self.parts.node.name)
+                    && stays(actual)
+            })
+            .map(|(id, _)| id.clone())
+            .collect()
+    }
+
+    /// Tells whether Docker itself said of this very container that it ended or changed.
+    fn is_confirmed(&self, short: &str) -> bool {
+        self.ended.contains(short) || self.containers.keys().any(|id| id.starts_with(short))
+    }
+
+    /// Takes the removals out if there are suspiciously many that nobody confirmed, and has Docker
+    /// asked again.
+    fn guard(&mut self, actions: &mut Vec<Action>) {
+        let Some(actual) = &self.actual else { return };
+        let unconfirmed = |action: &Action| match action {
+            Action::Deregister(id) => {
+                let short = actual.get(id).and_then(container).unwrap_or_default();
+                !self.is_confirmed(short)
+            }
+            _ => false,
+        };
+        let removals = actions.iter().filter(|action| unconfirmed(action)).count();
+        let owned = actual.values().filter(|one| one.is_owned_by(&self.parts.node.name)).count();
+        let suspicious = guard::is_suspicious(removals, owned, self.parts.keep.max_removal);
+        if suspicious && !self.believe {
+            actions.retain(|action| !unconfirmed(action));
+            if self.clock.doubt.is_none() {
+                tracing::warn!(
+                    removals,
+                    owned,
+                    "much would be removed at once, docker is asked again"
+                );
+                self.parts.metrics.guarded.inc();
+                self.clock.doubt = Some(Instant::now() + DOUBT);
+            }
+        }
+    }
+
+    /// Leaves out what Consul refused a moment ago, unless it has changed since.
+    fn leave_refused(&mut self, actions: &mut Vec<Action>) {
+        let now = Instant::now();
+        let desired = &self.desired;
+        self.refused.retain(|id, refusal| desired.get(id) == Some(&refusal.desired));
+        actions.retain(|action| match action {
+            Action::Register(one) => {
+                self.refused.get(&one.registration.id).is_none_or(|refusal| refusal.until <= now)
+            }
+            _ => true,
+        });
+    }
+
+    /// Applies actions: keys go before instances, and come after them.
+    async fn carry_out(&mut self, actions: Vec<Action>) -> Result<(), consul::Error> {
+        let mut trouble = None;
+        let mut touched: BTreeSet<String> = BTreeSet::new();
+        let everything = self.refresh_mirror().await.unwrap_or_else(|error| {
+            trouble = Some(error);
+            false
+        });
+        let (removals, rest): (Vec<_>, Vec<_>) =
+            actions.into_iter().partition(|action| matches!(action, Action::Deregister(_)));
+        if let Err(error) = self.remove_keys(&removals, everything).await {
+            trouble = Some(error);
+        }
+        // What concerns one instance keeps its order: registrations first, then the rest.
+        let (registrations, rest): (Vec<_>, Vec<_>) =
+            rest.into_iter().partition(|action| matches!(action, Action::Register(_)));
+        for actions in [removals, registrations, rest] {
+            let client = &self.parts.client;
+            let outcomes: Vec<Outcome> = stream::iter(actions)
+                .map(|action| async move {
+                    let result = carry_out(client, &action).await;
+                    Outcome { action, result }
+                })
+                .buffer_unordered(AT_A_TIME)
+                .collect()
+                .await;
+            for outcome in outcomes {
+                if let Err(error) = self.note(outcome, &mut touched) {
+                    trouble = Some(error);
+                }
+            }
+        }
+        if let Err(error) = self.write_keys(&touched, everything).await {
+            trouble = Some(error);
+        }
+        self.ended.clear();
+        if self.journal.changed && self.clock.journal.is_none() {
+            self.clock.journal = Some(Instant::now() + JOURNAL_PAUSE);
+        }
+        trouble.map_or(Ok(()), Err)
+    }
+
+    /// Takes over what came of an action; returns an error that another pass may mend.
+    fn note(
+        &mut self,
+        Outcome { action, result }: Outcome,
+        touched: &mut BTreeSet<String>,
+    ) -> Result<(), consul::Error> {
+        let done = result.is_ok();
+        let Some(actual) = &mut self.actual else { return result };
+        match &action {
+            Action::Deregister(id) => {
+                self.parts.metrics.count("deregister", done);
+                if done && let Some(gone) = actual.get(id) {
+                    tracing::info!(id, "deregistered");
+                    self.journal.note("stop", &gone.service);
+                }
+            }
+            Action::Register(desired) => {
+                self.parts.metrics.count("register", done);
+                let id = &desired.registration.id;
+                touched.insert(id.clone());
+                let now = Instant::now();
+                for (check, beat) in &desired.beats {
+                    self.beats.insert(check.clone(), now + beat.ttl / 3);
+                }
+                if done {
+                    let told = &desired.registration;
+                    let address = format!("{}:{}", told.address, told.port);
+                    tracing::info!(id, service = told.name, address, "registered");
+                    let known = self.containers.get(&desired.container);
+                    if let Some(time) = known.and_then(|known| known.event_time) {
+                        self.parts.metrics.observe_since(time);
+                    }
+                    if !actual.contains_key(id) {
+                        self.journal.note("start", &Actual::of(desired).service);
+                    }
+                    self.refused.remove(id);
+                }
+            }
+            Action::Maintain(id, reason) => {
+                self.parts.metrics.count("maintain", done);
+                touched.insert(id.clone());
+                if done {
+                    tracing::info!(id, reason, "maintenance");
+                }
+            }
+            Action::Beat(check, beat) => {
+                self.parts.metrics.count("beat", done);
+                let owner = self.desired.iter().find(|(_, one)| one.beats.contains_key(check));
+                touched.extend(owner.map(|(id, _)| id.clone()));
+                if done {
+                    tracing::info!(check, status = %beat.status, "health");
+                    self.beats.insert(check.clone(), Instant::now() + beat.ttl / 3);
+                }
+            }
+        }
+        match result {
+            Ok(()) => {
+                applied(&action, actual);
+                Ok(())
+            }
+            Err(error) => self.refuse(action, error),
+        }
+    }
+
+    /// Notes down what Consul will not do however often it is asked; passes other errors on.
+    fn refuse(&mut self, action: Action, error: consul::Error) -> Result<(), consul::Error> {
+        match action {
+            Action::Register(desired) if !error.is_retryable() => {
+                let id = desired.registration.id.clone();
+                let text = chain(&error);
+                let known = self.refused.get(&id).is_some_and(|refusal| refusal.error == text);
+                if !known {
+                    tracing::warn!(id, error = text, "consul refuses to register it");
+                }
+                let until = Instant::now() + REFUSAL_PAUSE;
+                let desired = self.desired.get(&id).cloned().unwrap_or(desired);
+                self.refused.insert(id, Refusal { desired, error: text, until });
+                Ok(())
+            }
+            _ => Err(error),
+        }
+    }
+
+    /// Asks what the keys are, if that is not known; tells whether all must be compared.
+    async fn refresh_mirror(&mut self) -> Result<bool, consul::Error> {
+        let Some(mirror) = &mut self.parts.mirror else { return Ok(false) };
+        if !mirror.stale {
+            return Ok(false);
+        }
+        let (desired, actual) = (&self.desired, &self.actual);
+        let host = &self.parts.node.name;
+        mirror
+            .refresh(|id| {
+                let owned = actual.as_ref().and_then(|actual| actual.get(id));
+                desired.contains_key(id) || owned.is_some_and(|one| one.is_owned_by(host))
+            })
+            .await?;
+        Ok(true)
+    }
+
+    async fn remove_keys(
+        &mut self,
+        removals: &[Action],
+        everything: bool,
+    ) -> Result<(), consul::Error> {
+        let Some(mirror) = &mut self.parts.mirror else { return Ok(()) };
+        let gone: BTreeSet<&str> = removals
+            .iter()
+            .filter_map(|action| match action {
+                Action::Deregister(id) => Some(id.as_str()),
+                _ => None,
+            })
+            .collect();
+        let stays: BTreeSet<String> = if everything {
+            self.desired.values().map(|one| mirror.key(one)).collect()
+        } else {
+            BTreeSet::new()
+        };
+        let actual = self.actual.as_ref();
+        let is_gone = |key: &str| {
+            // A key ends in the ID, which may hold slashes itself.
+            let ids = key.match_indices('/').map(|(at, _)| &key[at + 1..]);
+            let mut ids = ids
+                .filter(|id| gone.contains(id) || actual.is_some_and(|all| all.contains_key(*id)));
+            ids.next().map(|id| gone.contains(id))
+        };
+        let keys: Vec<_> = mirror
+            .held()
+            .keys()
+            .filter(|key| match is_gone(key) {
+                Some(gone) => gone || (everything && !stays.contains(*key)),
+                None => everything && !stays.contains(*key),
+            })
+            .cloned()
+            .collect();
+        if keys.is_empty() { Ok(()) } else { mirror.delete(&keys).await }
+    }
+
+    async fn write_keys(
+        &mut self,
+        touched: &BTreeSet<String>,
+        everything: bool,
+    ) -> Result<(), consul::Error> {
+        let (Some(mirror), Some(actual)) = (&mut self.parts.mirror, &self.actual) else {
+            return Ok(());
+        };
+        let wanted = |id: &&String| everything || touched.contains(*id);
+        let keys: Keys = self
+            .desired
+            .keys()
+            .filter(wanted)
+            .filter_map(|id| Some((&self.desired[id], actual.get(id)?)))
+            .map(|(desired, actual)| (mirror.key(desired), mirror.value(desired, &actual.service)))
+            .collect();
+        let others = mirror.write(keys).await?;
+        if others > 0 {
+            tracing::warn!(keys = others, "another node holds keys of the same IDs, they stay its");
+        }
+        if mirror.stale {
+            self.due = true;
+        }
+        Ok(())
+    }
+}
+
+fn container(actual: &Actual) -> Option<&str> {
+    actual.service.meta.get(CONTAINER).map(String::as_str).filter(|short| !short.is_empty())
+}
+
+async fn carry_out(client: &consul::Client, action: &Action) -> Result<(), consul::Error> {
+    match action {
+        Action::Deregister(id) => client.deregister(id).await,
+        Action::Register(desired) => client.register(&desired.registration).await,
+        Action::Maintain(id, reason) => client.maintenance(id, reason.as_deref()).await,
+        Action::Beat(check, beat) => client.ttl(check, beat.status, &beat.note).await,
+    }
+}

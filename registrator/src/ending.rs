@@ -1,0 +1,93 @@
+//! How containers end: when to drain, and what an exit status means. Pure: no I/O, no clock, no async.
+
+use crate::args::Deregister;
+
+/// Linux's numbers for the signals that stop containers, by name.
+const SIGNALS: [(&str, i32); 12] = [
+    ("HUP", 1),
+    ("INT", 2),
+    ("QUIT", 3),
+    ("ABRT", 6),
+    ("KILL", 9),
+    ("USR1", 10),
+    ("USR2", 12),
+    ("ALRM", 14),
+    ("TERM", 15),
+    ("CONT", 18),
+    ("STOP", 19),
+    ("WINCH", 28),
+];
+/// Added to a signal's number in the exit status of a process that it ended.
+const SIGNALLED: i64 = 128;
+/// The highest number of a signal.
+const LAST_SIGNAL: i64 = 64;
+
+/// Tells whether a container that was sent `signal` is about to end: it is the one that asks it
+/// to (`stop_signal`), or the one that nothing survives. Both may be names or numbers.
+#[must_use]
+pub(crate) fn is_ending(signal: &str, stop_signal: &str) -> bool {
+    let sent = number(signal);
+    sent.is_some() && (sent == number(stop_signal) || sent == number("KILL"))
+}
+
+/// Returns why the instances of a container that ended stay registered, `None` if they go.
+/// `status` is its exit status.
+#[must_use]
+pub(crate) fn tombstone(policy: Deregister, status: i64, out_of_memory: bool) -> Option<String> {
+    match policy {
+        Deregister::Always => None,
+        Deregister::OnSuccess if ended_well(status, out_of_memory) => None,
+        Deregister::OnSuccess | Deregister::Never if out_of_memory => {
+            Some(format!("ran out of memory, exit status {status}"))
+        }
+        Deregister::OnSuccess | Deregister::Never => Some(format!("exit status {status}")),
+    }
+}
+
+/// A container that a signal ended was stopped on purpose, unless it was the kernel's. Statuses
+/// above those of signals, such as 255, are plain failures.
+fn ended_well(status: i64, out_of_memory: bool) -> bool {
+    let by_signal = status > SIGNALLED && status <= SIGNALLED + LAST_SIGNAL;
+    status == 0 || (by_signal && !out_of_memory)
+}
+
+fn number(signal: &str) -> Option<i32> {
+    let signal = signal.trim().to_ascii_uppercase();
+    let name = signal.strip_prefix("SIG").unwrap_or(&signal);
+    let known = SIGNALS.iter().find(|(known, _)| *known == name).map(|(_, number)| *number);
+    known.or_else(|| name.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stop_signal_and_kill_end_a_container_and_others_do_not() {
+        assert!(is_ending("15", "SIGTERM") && is_ending("TERM", "15") && is_ending("9", "SIGTERM"));
+        assert!(is_ending("3", "SIGQUIT") && is_ending("SIGKILL", "SIGQUIT"));
+        assert!(!is_ending("15", "SIGQUIT") && !is_ending("1", "SIGTERM"));
+        assert!(!is_ending("", "SIGTERM") && !is_ending("nonsense", "nonsense"));
+    }
+
+    #[test]
+    fn a_status_of_255_is_a_failure_and_not_a_signal() {
+        for well in [0, 130, 137, 143] {
+            assert_eq!(tombstone(Deregister::OnSuccess, well, false), None, "{well}");
+        }
+        for badly in [1, 125, 127, 128, 193, 255] {
+            assert!(tombstone(Deregister::OnSuccess, badly, false).is_some(), "{badly}");
+        }
+    }
+
+    #[test]
+    fn a_container_that_ran_out_of_memory_failed() {
+        assert!(tombstone(Deregister::OnSuccess, 137, true).unwrap().contains("memory"));
+    }
+
+    #[test]
+    fn the_policy_decides() {
+        assert_eq!(tombstone(Deregister::Always, 1, false), None);
+        assert!(tombstone(Deregister::Never, 0, false).is_some());
+    }
+}

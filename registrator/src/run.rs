@@ -1,0 +1,269 @@
+//! The wiring: from the command line to the controller and those who wake it.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use consul::{AgentSelf, Client};
+use daemon::listener::Readiness;
+use services::{Node, Options};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::args::{Args, Command, Derive};
+use crate::controller::{Controller, Parts, chain, neighbour_pause};
+use crate::docker::Engine;
+use crate::metrics::Metrics;
+use crate::mirror::Mirror;
+use crate::wakeups::Wakeups;
+use crate::{acl, list, watch as watchers};
+
+/// The exit status of a command line that makes no sense.
+const USAGE: u8 = 2;
+/// How long `list`, `--dry-run` and `acl-policy` wait for an answer.
+const ONCE: Duration = Duration::from_secs(30);
+
+/// Does what the command line says; as a daemon, until `token` is cancelled.
+pub async fn run(args: Args, token: CancellationToken) -> anyhow::Result<ExitCode> {
+    if let Some(Command::Healthcheck) = args.command {
+        return Ok(healthcheck(&args).await);
+    }
+    let usage = |error: &dyn std::error::Error| {
+        eprintln!("error: {}", chain(error));
+        Ok(ExitCode::from(USAGE))
+    };
+    let config = match args.consul_config() {
+        Ok(config) => config,
+        Err(error) => return usage(&error),
+    };
+    let client = match Client::new(&config) {
+        Ok(client) => client,
+        Err(error) if error.is_usage() => return usage(&error),
+        Err(error) => return Err(error.into()),
+    };
+    if let Err(error) = args.docker.endpoint().check() {
+        return usage(&error);
+    }
+    let options = match options(&args.derive) {
+        Ok(options) => options,
+        Err(error) => return usage(&*error),
+    };
+    let kv_prefix = config.kv_prefix.as_deref();
+    match &args.command {
+        Some(Command::AclPolicy) => {
+            let node = tokio::time::timeout(ONCE, client.agent_self()).await;
+            let node = node.ok().and_then(Result::ok).map(|agent| node_name(&args.derive, &agent));
+            print!("{}", acl::policy(node.as_deref(), args.mirror.prefix(kv_prefix).as_deref()));
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Command::List { json }) => once(&args, client, options, Some(*json)).await,
+        _ if args.keep.dry_run => once(&args, client, options, None).await,
+        _ => serve(args, client, options, kv_prefix, token).await,
+    }
+}
+
+/// Returns the node whose containers are registered.
+pub(crate) fn node(derive: &Derive, agent: &AgentSelf) -> Node {
+    Node { name: node_name(derive, agent), address: agent.address.clone() }
+}
+
+fn node_name(derive: &Derive, agent: &AgentSelf) -> String {
+    derive.hostname.clone().filter(|name| !name.is_empty()).unwrap_or_else(|| agent.node.clone())
+}
+
+fn options(derive: &Derive) -> Result<Options, Box<dyn std::error::Error>> {
+    let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    let ip = given(&derive.ip)
+        .map(|ip| ip.parse().map_err(|_| format!("--ip: {ip:?} is not an IP address")))
+        .transpose()?;
+    Ok(Options {
+        explicit: derive.explicit,
+        internal: derive.internal,
+        ip,
+        use_ip_from_label: given(&derive.use_ip_from_label),
+        network: given(&derive.network),
+        network_cidr: given(&derive.network_cidr),
+        label_prefix: derive.label_prefix.clone().unwrap_or_default(),
+        // Per container, as they may be templates.
+        tags: Vec::new(),
+        compose_names: derive.compose_names,
+    })
+}
+
+async fn healthcheck(args: &Args) -> ExitCode {
+    match args.listen.address() {
+        None => {
+            eprintln!("nobody listens: --listen is empty");
+            ExitCode::FAILURE
+        }
+        Some(address) if daemon::listener::probe(address).await => ExitCode::SUCCESS,
+        Some(address) => {
+            eprintln!("nobody answers at {address}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Compares once and prints: the plan, or (`list`) a table, as JSON or not.
+async fn once(
+    args: &Args,
+    client: Client,
+    options: Options,
+    list: Option<bool>,
+) -> anyhow::Result<ExitCode> {
+    let looking = async {
+        let agent = client.agent_self().await?;
+        let engine = Engine::connect(&args.docker.endpoint()).await?;
+        let (_sender, engine) = watch::channel(Some(engine));
+        let mut controller = Controller::new(Parts {
+            node: node(&args.derive, &agent),
+            client,
+            engine,
+            wakeups: Arc::default(),
+            metrics: Metrics::default(),
+            options,
+            derive: args.derive.clone(),
+            keep: args.keep.clone(),
+            mirror: None,
+            renewal: ONCE,
+            journal_key: None,
+            ready: watch::channel(Readiness::Ready).0,
+        });
+        controller.look_once().await?;
+        anyhow::Ok(controller)
+    };
+    let mut controller = tokio::time::timeout(ONCE, looking)
+        .await
+        .context("docker or consul did not answer in time")??;
+    let actions = controller.preview();
+    match list {
+        None if actions.is_empty() => println!("nothing to change"),
+        None => actions.iter().for_each(|action| println!("{}", list::describe(action))),
+        Some(json) => {
+            let rows = controller.rows();
+            if json {
+                println!("{:#}", list::json(&rows));
+            } else {
+                print!("{}", list::table(&rows));
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn serve(
+    args: Args,
+    client: Client,
+    options: Options,
+    kv_prefix: Option<&str>,
+    token: CancellationToken,
+) -> anyhow::Result<ExitCode> {
+    if args.ignored.given() {
+        tracing::info!("--retry-attempts and --retry-interval are not needed: we never give up");
+    }
+    let metrics = Metrics::default();
+    let (ready, readiness) = watch::channel(Readiness::NotReady("starting".into()));
+    let (engine_sender, engine) = watch::channel(None);
+    let wakeups = Arc::new(Wakeups::default());
+    let mut tasks = JoinSet::new();
+    let registry = Arc::new(metrics.registry());
+    tasks.spawn(daemon::listener::serve(args.listen.address(), registry, readiness, token.clone()));
+    tasks.spawn(watchers::docker(
+        args.docker.endpoint(),
+        wakeups.clone(),
+        engine_sender,
+        metrics.clone(),
+        token.clone(),
+    ));
+    tasks.spawn(signals(wakeups.clone(), token.clone())?);
+    ready.send_replace(Readiness::NotReady("consul does not answer".into()));
+    let Some(agent) = wait_for(&client, &metrics, &token).await else {
+        tasks.join_all().await;
+        return Ok(ExitCode::SUCCESS);
+    };
+    tasks.spawn(watchers::consul(client.clone(), wakeups.clone(), token.clone()));
+    let node = node(&args.derive, &agent);
+    tracing::info!(node = node.name, address = node.address, consul = agent.version, "started");
+    let prefix = args.mirror.prefix(kv_prefix);
+    let mirror = prefix.as_ref().map(|prefix| {
+        let format = args.mirror.format(kv_prefix);
+        let ttl = args.mirror.ttl;
+        Mirror::new(client.clone(), prefix.clone(), format, node.name.clone(), ttl)
+    });
+    Controller::new(Parts {
+        renewal: args.mirror.ttl_refresh.unwrap_or(args.mirror.ttl / 3).max(Duration::from_secs(1)),
+        journal_key: prefix.map(|prefix| format!("{prefix}-events/{}", node.name)),
+        client,
+        engine,
+        wakeups,
+        metrics,
+        node,
+        options,
+        derive: args.derive,
+        keep: args.keep,
+        mirror,
+        ready,
+    })
+    .run(token)
+    .await;
+    tasks.join_all().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Waits until the agent says who it is; `None` if we are told to stop before.
+async fn wait_for(
+    client: &Client,
+    metrics: &Metrics,
+    token: &CancellationToken,
+) -> Option<AgentSelf> {
+    let (mut delays, mut since, mut said) = (daemon::backoff::delays(), None, false);
+    loop {
+        let answer = tokio::select! {
+            () = token.cancelled() => return None,
+            answer = client.agent_self() => answer,
+        };
+        let error = match answer {
+            Ok(agent) if !agent.node.is_empty() => {
+                metrics.set_up("consul", true);
+                return Some(agent);
+            }
+            Ok(_) => "it does not say who it is".to_owned(),
+            Err(error) => chain(&error),
+        };
+        metrics.set_up("consul", false);
+        if said {
+            tracing::debug!(error, "still waiting for consul");
+        } else {
+            tracing::warn!(error, "waiting for consul");
+            said = true;
+        }
+        tokio::select! {
+            () = token.cancelled() => return None,
+            () = tokio::time::sleep(neighbour_pause(&mut delays, &mut since)) => {}
+        }
+    }
+}
+
+/// SIGHUP looks at everything, SIGUSR1 prints the state.
+fn signals(
+    wakeups: Arc<Wakeups>,
+    token: CancellationToken,
+) -> std::io::Result<impl Future<Output = ()>> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut user = signal(SignalKind::user_defined1())?;
+    Ok(async move {
+        loop {
+            tokio::select! {
+                () = token.cancelled() => return,
+                _ = hangup.recv() => wakeups.wake(|pending| {
+                    pending.everywhere = true;
+                    pending.consul = true;
+                }),
+                _ = user.recv() => wakeups.wake(|pending| pending.dump = true),
+            }
+        }
+    })
+}
