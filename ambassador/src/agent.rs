@@ -2,10 +2,12 @@
 //! in its network namespace, and nobody else has one.
 
 pub(crate) mod plan;
+mod sweep;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use daemon::backoff::delays;
 use futures_util::{Stream, StreamExt};
@@ -13,7 +15,8 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::docker::{Engine, Error, Recipe};
-use plan::{Action, Client, desired, plan};
+use plan::{Action, Ambassador, Client, desired, plan};
+use sweep::sweep;
 
 /// How often to look without being told to.
 const RESYNC: Duration = Duration::from_secs(30);
@@ -57,19 +60,21 @@ struct Pass<'a> {
     engine: &'a Engine,
     recipe: Recipe,
     project: Option<&'a str>,
+    /// The volume, where the agent has it mounted.
+    folder: &'a Path,
 }
 
 /// Warnings by client, so that each is given once.
 type Warned = BTreeMap<String, String>;
 
 /// Cares for this node's clients until the token is cancelled.
-pub(crate) async fn agent(options: &Agent, token: &CancellationToken) -> ExitCode {
+pub(crate) async fn agent(options: &Agent, folder: &Path, token: &CancellationToken) -> ExitCode {
     let mut delays = delays();
     let mut warned = Warned::new();
     while !token.is_cancelled() {
         let connected = match Engine::new(&options.docker) {
             Ok(engine) => {
-                let pass = options.pass(&engine);
+                let pass = options.pass(&engine, folder);
                 let mut succeeded = || delays.reset();
                 pass.again_and_again(token, &mut warned, &mut succeeded).await
             }
@@ -89,9 +94,9 @@ pub(crate) async fn agent(options: &Agent, token: &CancellationToken) -> ExitCod
 }
 
 /// Looks once, and fails if anything could not be done.
-pub(crate) async fn create(options: &Agent) -> anyhow::Result<ExitCode> {
+pub(crate) async fn create(options: &Agent, folder: &Path) -> anyhow::Result<ExitCode> {
     let engine = Engine::new(&options.docker)?;
-    let failures = options.pass(&engine).once(&mut Warned::new()).await?;
+    let failures = options.pass(&engine, folder).once(&mut Warned::new()).await?;
     Ok(if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -106,11 +111,12 @@ pub(crate) async fn delete(docker: &str, project: &str) -> anyhow::Result<ExitCo
 }
 
 impl Agent {
-    fn pass<'a>(&'a self, engine: &'a Engine) -> Pass<'a> {
+    fn pass<'a>(&'a self, engine: &'a Engine, folder: &'a Path) -> Pass<'a> {
         Pass {
             engine,
             recipe: Recipe { image: self.image.clone(), volume: self.volume.clone() },
             project: self.project.as_deref(),
+            folder,
         }
     }
 }
@@ -145,6 +151,7 @@ impl Pass<'_> {
     /// Makes one pass; returns how many actions failed.
     async fn once(&self, warned: &mut Warned) -> Result<usize, Error> {
         let (clients, ambassadors) = self.engine.list().await?;
+        self.sweep(&clients, &ambassadors);
         let ours = |project: &str| self.project.is_none_or(|only| only == project);
         let clients: Vec<_> = clients.into_iter().filter(|client| ours(&client.project)).collect();
         let ambassadors: Vec<_> = ambassadors
@@ -162,6 +169,16 @@ impl Pass<'_> {
         warned.retain(|id, _| clients.iter().any(|client| client.id == *id));
         let actions = plan(&wanted, &ambassadors);
         Ok(carry_out(self.engine, Some(&self.recipe), &actions).await)
+    }
+
+    /// Tidies the volume up; what is left over does no harm.
+    fn sweep(&self, clients: &[Client], ambassadors: &[Ambassador]) {
+        let clients = clients.iter().map(|client| client.id.as_str());
+        let served = ambassadors.iter().map(|one| one.identity.container.as_str());
+        let wanted = clients.chain(served).collect();
+        if let Err(error) = sweep(self.folder, &wanted, SystemTime::now()) {
+            tracing::warn!(%error, "the directories of clients that have gone are left");
+        }
     }
 }
 

@@ -42,8 +42,11 @@ pub async fn execute(args: Args) -> anyhow::Result<ExitCode> {
         Task::Reconfigure { config, limit } => commands::reconfigure(place, &config, limit).await,
         Task::Showconfig => commands::showconfig(place),
         Task::Debugconfig { config } => commands::debugconfig(place, config).await,
-        Task::Agent(options) => Ok(agent::agent(&options, &daemon::shutdown::token()?).await),
-        Task::Create(options) => agent::create(&options).await,
+        Task::Agent(options) => {
+            let token = daemon::shutdown::token()?;
+            Ok(agent::agent(&options, place.directory.path(), &token).await)
+        }
+        Task::Create(options) => agent::create(&options, place.directory.path()).await,
         Task::Delete { docker, project } => agent::delete(&docker, &project).await,
         Task::Link(options) => link::link(&options).await,
         Task::Healthcheck => Ok(commands::healthcheck(place).await),
