@@ -20,6 +20,7 @@ mod disk;
 mod dry;
 mod filters;
 mod functions;
+pub mod guard;
 pub mod haproxy;
 pub mod instance;
 pub mod metrics;

@@ -1,5 +1,6 @@
 //! A pass: render, decide the next step, take it, until what is wanted is live.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -10,6 +11,7 @@ use crate::haproxy::{self, Applied, Error, Event, Outcome, Plan};
 use crate::metrics::{AtStage, Metrics, OfResource};
 use crate::persist;
 use crate::resource::Action;
+use crate::snapshot::Snapshot;
 use crate::step::{self, Facts, Step};
 use crate::template;
 use crate::wait::next_reload;
@@ -23,7 +25,9 @@ impl Worker {
         let snapshot = self.snapshot.borrow_and_update().clone();
         // Without a readable template, what was accepted last stays.
         let Some(templates) = self.templates.borrow_and_update().clone() else { return };
-        let rendering = match templates.render(snapshot.clone(), SystemTime::now()) {
+        let now = SystemTime::now();
+        let snapshot = self.guarded(&snapshot, now);
+        let rendering = match templates.render(snapshot.clone(), now) {
             Ok(rendering) => rendering,
             Err(error) => {
                 self.shared.metrics.render_errors.get_or_create(&self.label).inc();
@@ -31,6 +35,8 @@ impl Worker {
             }
         };
         self.shared.watches.want(&self.resource.name, rendering.asked.clone());
+        self.guard.note(&rendering.asked, &snapshot);
+        self.asked.clone_from(&rendering.asked);
         match rendering.outcome {
             template::Outcome::Rendered(text) => {
                 if self.wanted.as_ref().is_none_or(|wanted| *wanted.text != *text) {
@@ -50,6 +56,30 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// Returns the snapshot with what the guard holds, and says what that is.
+    fn guarded(&mut self, snapshot: &Snapshot, now: SystemTime) -> Snapshot {
+        let before: BTreeSet<String> = self.guard.holds().keys().map(ToString::to_string).collect();
+        let guarded = self.guard.filter(&self.asked, snapshot, &self.resource.guard, now);
+        let holds = self.guard.holds();
+        for (question, hold) in holds.iter().filter(|(q, _)| !before.contains(&q.to_string())) {
+            self.shared.metrics.guard_holds.get_or_create(&self.label).inc();
+            tracing::error!(
+                resource = self.resource.name,
+                %question,
+                held = hold.held.len(),
+                because = %hold.doubt,
+                "holding what vanished at once; `confd accept` lets it go"
+            );
+        }
+        let now: BTreeSet<String> = holds.keys().map(ToString::to_string).collect();
+        for question in before.difference(&now) {
+            tracing::info!(resource = self.resource.name, question, "no longer held");
+        }
+        let count = i64::try_from(holds.len()).unwrap_or(i64::MAX);
+        self.shared.metrics.guard_holding.get_or_create(&self.label).set(count);
+        guarded
     }
 
     /// Tells whether the template has given a text since the start.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -13,6 +13,7 @@ use crate::board::{Board, Phase};
 use crate::check::Check;
 use crate::dependency::Dependency;
 use crate::disk::{self, Access};
+use crate::guard::Guard;
 use crate::haproxy::{Haproxy, Settings};
 use crate::metrics::{Metrics, OfResource};
 use crate::persist::{self, Destination};
@@ -69,6 +70,9 @@ pub struct Worker {
     /// What the actions other than HAProxy's have loaded.
     pub(crate) others: Vec<(Action, Option<Arc<str>>)>,
     pub(crate) wanted: Option<Wanted>,
+    pub(crate) guard: Guard,
+    /// What the template asked when it was rendered last.
+    pub(crate) asked: BTreeSet<Dependency>,
     pub(crate) on_disk: Option<Arc<str>>,
     pub(crate) refused: Option<Arc<str>>,
     /// A text whose difference the runtime socket would not take.
@@ -125,6 +129,12 @@ impl Worker {
             check: Check::of(&resource),
             limit: resource.timeout.0,
         };
+        let guard = match state.numbers()?.last() {
+            Some(newest) => state.generation(*newest)?.map(|generation| generation.inputs),
+            None => None,
+        };
+        let guard = Guard::remembering(guard.unwrap_or_default());
+        let asked = guard.guarded();
         // Until the source has answered, what was accepted last is what is wanted.
         let wanted = remembered.clone().map(|text| Wanted {
             text,
@@ -154,6 +164,8 @@ impl Worker {
             haproxy,
             others,
             wanted,
+            guard,
+            asked,
             on_disk,
             remembered,
         })
@@ -178,7 +190,7 @@ impl Worker {
         self.render();
         self.pass().await;
         while !token.is_cancelled() {
-            let due = self.collecting.due(&self.resource.wait);
+            let (due, hold_ends) = (self.collecting.due(&self.resource.wait), self.hold_ends());
             tokio::select! {
                 () = token.cancelled() => break,
                 changed = self.snapshot.changed() => {
@@ -201,6 +213,10 @@ impl Worker {
                     self.render();
                     self.pass().await;
                 }
+                () = at(hold_ends) => {
+                    self.render();
+                    self.pass().await;
+                }
                 () = at(self.retry) => {
                     self.retry = None;
                     self.pass().await;
@@ -219,6 +235,12 @@ impl Worker {
         if let Some(job) = self.job.take() {
             drop(job.await);
         }
+    }
+
+    /// Returns when the next hold of the guard ends by itself.
+    fn hold_ends(&self) -> Option<Instant> {
+        let end = self.guard.next_end(&self.resource.guard)?;
+        Some(Instant::now() + end.duration_since(SystemTime::now()).unwrap_or_default())
     }
 
     /// Notes how the resource is doing, and says so where that is news.

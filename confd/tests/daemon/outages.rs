@@ -72,3 +72,53 @@ async fn a_haproxy_that_died_is_brought_up_to_date_when_it_is_back() {
     bed.client.deregister("a").await.unwrap();
     bed.until_serving("http_web", &["b"]).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consul_that_lost_its_data_empties_nothing() {
+    let web = Web::start("a").unwrap();
+    let mut bed = Bed::new();
+    let names: Vec<String> = (0..6).map(|n| format!("i{n}")).collect();
+    for name in &names {
+        bed.register("web", name, web.address(), &["http"]).await;
+    }
+    // What counts as "newer" must be behind what the new Consul will have.
+    for n in 0..50_u8 {
+        bed.client.kv_put("count", &[n]).await.unwrap();
+    }
+    let all: Vec<&str> = names.iter().map(String::as_str).collect();
+    bed.start();
+    bed.until_serving("http_web", &all).await;
+    bed.consul.kill().unwrap();
+    bed.consul.restart().unwrap();
+    assert!(
+        bed.client.health_service("web", &consul::Query::default()).await.unwrap().value.is_empty()
+    );
+    bed.until("the removal is held", |bed| bed.log().contains("holding what vanished")).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    bed.until_serving("http_web", &all).await;
+    assert!(bed.metric("confd_guard_holding").await >= 1.0);
+    // They come back one by one, as they do when registrators notice.
+    for name in &names {
+        bed.register("web", name, web.address(), &["http"]).await;
+    }
+    bed.until("nothing is held any more", |bed| bed.log().contains("no longer held")).await;
+    bed.client.deregister("i5").await.unwrap();
+    bed.until_serving("http_web", &all[..5]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mass_stop_that_consul_confirms_is_followed_at_once() {
+    let web = Web::start("a").unwrap();
+    let mut bed = Bed::new();
+    let names: Vec<String> = (0..6).map(|n| format!("i{n}")).collect();
+    for name in &names {
+        bed.register("web", name, web.address(), &["http"]).await;
+    }
+    bed.start();
+    bed.until("all serve", |bed| bed.serving("http_web").len() == 6).await;
+    for name in &names[1..] {
+        bed.client.deregister(name).await.unwrap();
+    }
+    bed.until_serving("http_web", &["i0"]).await;
+    assert!(!bed.log().contains("holding"));
+}
