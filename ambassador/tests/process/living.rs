@@ -32,7 +32,7 @@ fn a_killed_haproxy_is_back_soon_each_time() {
 #[test]
 fn a_stopped_ambassador_finishes_running_requests_and_takes_no_new_ones() {
     for haproxy in haproxies() {
-        let (server, address) = (Server::start("late", Duration::from_millis(700)), free_address());
+        let (server, address) = (Server::start("late", Duration::from_secs(2)), free_address());
         let ambassador = Ambassador::running(&haproxy, &[&address, &server.address]);
         let client = std::thread::spawn({
             let address = address.clone();
@@ -42,10 +42,10 @@ fn a_stopped_ambassador_finishes_running_requests_and_takes_no_new_ones() {
         let asked = Instant::now();
         ambassador.signal(Signal::SIGTERM);
         eventually("refused", || refused(&address));
-        assert!(asked.elapsed() < Duration::from_millis(400), "{:?}", asked.elapsed());
+        assert!(asked.elapsed() < Duration::from_millis(1500), "{:?}", asked.elapsed());
         assert_eq!(client.join().unwrap().unwrap(), "late");
         assert_eq!(ambassador.end(), Some(0));
-        assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+        assert!(asked.elapsed() < Duration::from_secs(4), "{:?}", asked.elapsed());
     }
 }
 
