@@ -1,4 +1,4 @@
-//! Rendered files and real HAProxies, 2.6 and 3.0: what changes, how, and that nobody notices.
+//! Rendered files and a real HAProxy, 2.6 and 3.0: what changes, how, and that nobody notices.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 #[path = "haproxy/bed.rs"]

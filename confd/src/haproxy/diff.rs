@@ -185,15 +185,15 @@ pub(crate) fn steps(wanted: &Config, actual: &State, expired: &BTreeSet<Key>) ->
     let mut steps = Steps::default();
     for (backend, pool) in &wanted.pools {
         let running = actual.0.get(backend);
-        let serves = pool.servers.iter().any(|(name, server)| {
+        let covered = pool.servers.iter().any(|(name, server)| {
             let actual = running.and_then(|servers| servers.get(name));
             !server.is_disabled() && server.weight() != Some(0) && serves(server, actual)
         });
         for (name, server) in &pool.servers {
             let mut on = On { steps: &mut steps, key: (backend.clone(), name.clone()) };
             match running.and_then(|servers| servers.get(name)) {
-                Some(actual) => on.keep(pool, server, actual, serves),
-                None => on.add(pool, server, serves),
+                Some(actual) => on.keep(pool, server, actual, covered),
+                None => on.add(pool, server, covered),
             }
         }
     }
@@ -221,7 +221,7 @@ fn serves(server: &Server, actual: Option<&Actual>) -> bool {
     })
 }
 
-/// The steps for one server.
+/// The steps for one server; `covered` says whether anybody serves in its backend.
 struct On<'a> {
     steps: &'a mut Steps,
     key: Key,
@@ -238,7 +238,7 @@ impl On<'_> {
         self.steps.impossible.get_or_insert_with(|| format!("server {backend}/{server} {reason}"));
     }
 
-    fn add(&mut self, pool: &Pool, server: &Server, serves: bool) {
+    fn add(&mut self, pool: &Pool, server: &Server, covered: bool) {
         let obstacle = pool.obstacle.as_ref().or(server.obstacle.as_ref());
         let (None, Some(address), Some(options), Some(weight)) =
             (obstacle, server.address, &server.options, server.weight())
@@ -247,7 +247,7 @@ impl On<'_> {
             return self.impossible(&format!("cannot come in at run time: {reason}"));
         };
         let (checked, ready) = (server.is_checked(), !server.is_disabled());
-        let waits = checked && ready && serves && weight > 0;
+        let waits = checked && ready && covered && weight > 0;
         if waits {
             self.steps.joining.insert(self.key.clone());
         }
@@ -256,14 +256,14 @@ impl On<'_> {
         self.push(Change::Add { address, options, weight, checked, ready });
     }
 
-    fn keep(&mut self, pool: &Pool, server: &Server, actual: &Actual, serves: bool) {
+    fn keep(&mut self, pool: &Pool, server: &Server, actual: &Actual, covered: bool) {
         // A line that is not understood, or an agent's weight, is HAProxy's own affair.
         let (Some(_), Some(weight)) = (&server.options, server.weight()) else { return };
         if let Some(address) = server.address.filter(|address| actual.address != Some(*address)) {
             if let Some(reason) = &pool.obstacle {
                 return self.impossible(&format!("moved, and {reason}"));
             }
-            let unproven = server.is_checked() && serves;
+            let unproven = server.is_checked() && covered;
             self.push(Change::Address { address, unproven });
         }
         match (server.is_disabled(), actual.maintenance, actual.draining) {
@@ -274,7 +274,7 @@ impl On<'_> {
         let unproven = server.is_checked() && actual.health != Health::Passed;
         match (actual.weight, weight) {
             (old, new) if old == new => {}
-            (0, _) if unproven && serves && !server.is_disabled() => {
+            (0, _) if unproven && covered && !server.is_disabled() => {
                 self.steps.joining.insert(self.key.clone());
             }
             (_, new) => self.push(Change::Weight(new)),

@@ -16,9 +16,13 @@ use super::check::lines;
 use super::state::Unexpected;
 
 /// How long a reload may take: a file of 50,000 servers is read in a few seconds.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 /// How often the master is asked whether the reload is over, and a lock is tried.
 const POLL: Duration = Duration::from_millis(5);
+
+/// How a connection ends whose other side starts itself again.
+const CUT: [io::ErrorKind; 3] =
+    [io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe, io::ErrorKind::NotConnected];
 
 /// The processes of an HAProxy, as `show proc` tells them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +52,7 @@ pub(crate) async fn reload(socket: &Path) -> Result<Reloaded, Error> {
     let before = processes(&ask(socket, "show proc", end).await.map_err(unreachable)?)?;
     // 2.6 closes the connection without a word, at times before all of it was read.
     let answer = match ask(socket, "reload", end).await {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => String::new(),
+        Err(error) if CUT.contains(&error.kind()) => String::new(),
         answer => answer.map_err(unreachable)?,
     };
     if answer.starts_with("Success=0") {

@@ -19,7 +19,7 @@ pub(crate) struct Bed {
 
 /// A file with one backend `b`, plus lines for its servers.
 pub(crate) fn text(front: SocketAddr, servers: &[String]) -> String {
-    let servers: String = servers.iter().map(|server| format!("    server {server}\n")).collect();
+    let servers: String = servers.iter().flat_map(|server| ["    server ", server, "\n"]).collect();
     format!(
         "defaults\n    mode http\n    timeout connect 1s\n    timeout client 30s\n    timeout server 30s\n\
          \x20   retries 3\n    option redispatch\n\
@@ -40,7 +40,7 @@ impl Bed {
         let text = text(front, servers);
         let real = Real::start(program, &text).unwrap();
         let mut settings = Settings::new(real.runtime(), real.master());
-        settings.program = program.path.clone();
+        settings.program.clone_from(&program.path);
         settings.drain_timeout = Duration::from_secs(2);
         let driver = Haproxy::new(settings, Some(text));
         Self { real, driver, front }

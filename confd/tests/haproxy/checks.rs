@@ -1,5 +1,6 @@
 //! New servers prove themselves before they serve.
 
+use std::path::Path;
 use std::time::Duration;
 
 use confd::haproxy::{CheckError, Event, check};
@@ -115,5 +116,23 @@ async fn a_wrong_file_is_rejected_with_haproxys_own_words() {
         };
         assert!(lines[0].contains("unknown keyword 'frobnicate'"), "{lines:?}");
         assert!(lines[0].contains("haproxy.cfg:14"), "{lines:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_is_missing_or_hangs_is_no_rejection() {
+    let missing = check(Path::new("/nowhere/haproxy"), &[], SOON).await;
+    assert!(matches!(missing, Err(CheckError::Run { .. })), "{missing:?}");
+    for program in versions() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("haproxy.cfg");
+        // Nobody ever writes into it.
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let hangs = check(&program.path, &[pipe], Duration::from_millis(300)).await;
+        assert!(
+            matches!(hangs, Err(CheckError::TimedOut { .. })),
+            "{}: {hangs:?}",
+            program.version
+        );
     }
 }

@@ -22,6 +22,14 @@ fn alive(stream: &mut TcpStream) {
     assert!(stream.read(&mut [0; 4096]).unwrap() > 0, "the connection was cut");
 }
 
+/// Returns how many idle connections to a server HAProxy keeps for reuse.
+fn idle(bed: &Bed, server: &str) -> u64 {
+    let answer = bed.real.command("show servers conn b").unwrap();
+    let row = answer.lines().find(|line| line.starts_with(&format!("b/{server} "))).unwrap();
+    // After name, id, address and port: - purge_delay used_cur used_max need_est unsafe_nb safe_nb idle_lim idle_cur.
+    row.split(' ').nth(12).unwrap().parse().unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_long_connection_lives_until_the_drain_is_over() {
     for program in versions() {
@@ -59,6 +67,7 @@ async fn an_idle_server_goes_at_once_even_with_connections_kept_for_reuse() {
         let mut bed = Bed::start(program, &[line("old", &old, "")]);
         let load = Load::start(bed.front);
         bed.until("the old server is used", |_| old.requests() > 20).await;
+        bed.until("a connection is kept for reuse", |bed| idle(bed, "old") > 0).await;
         let wanted = bed.write(&[line("new", &new, "")]);
         bed.driver.apply(&wanted).await.unwrap();
         let Event::Removed { after, killed, .. } = bed.event().await else {

@@ -164,3 +164,21 @@ async fn two_quick_changes_end_as_the_last_one_says() {
         assert_eq!((bed.weight("two"), bed.weight("three")), (None, Some(1)));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_right_after_a_reload_reach_the_new_worker() {
+    for program in versions() {
+        let [one, two] = ["one", "two"].map(|name| Web::start(name).unwrap());
+        let mut bed = Bed::start(program, &[line("one", &one, "")]);
+        let load = Load::start(bed.front);
+        for round in 1..=10 {
+            let old = bed.write(&[line("one", &one, "")]);
+            assert!(bed.driver.reload(&old).await.unwrap().reloaded.is_some());
+            let wanted =
+                bed.write(&[line("one", &one, ""), line("two", &two, &format!("weight {round}"))]);
+            assert_eq!(bed.driver.apply(&wanted).await.unwrap().reloaded, None);
+            assert_eq!(bed.weight("two"), Some(round), "{}", program.version);
+        }
+        lossless(&load.stop(), program.version);
+    }
+}

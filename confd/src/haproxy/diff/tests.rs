@@ -7,7 +7,7 @@ use super::*;
 const FILE: &str = "frontend f\n bind :80\nbackend b\n balance roundrobin\n";
 
 fn text(servers: &[&str]) -> String {
-    let servers: String = servers.iter().map(|server| format!(" server {server}\n")).collect();
+    let servers: String = servers.iter().flat_map(|server| [" server ", server, "\n"]).collect();
     format!("{FILE}{servers}")
 }
 

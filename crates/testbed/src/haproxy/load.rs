@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ const THREADS: usize = 4;
 #[derive(Debug)]
 pub struct Load {
     stop: Arc<AtomicBool>,
+    asked: Arc<AtomicUsize>,
     threads: Vec<JoinHandle<Tally>>,
 }
 
@@ -38,22 +39,30 @@ impl Load {
     #[must_use]
     pub fn start(address: SocketAddr) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let ask = move |stop: Arc<AtomicBool>| {
-            let mut tally = Tally::default();
-            while !stop.load(Ordering::SeqCst) {
-                match get(address, "/") {
-                    Ok(answer) => *tally.answers.entry(answer).or_default() += 1,
-                    Err(error) => tally.failures.push(format!("{error:#}")),
-                }
-                std::thread::sleep(PAUSE);
-            }
-            tally
-        };
+        let asked = Arc::new(AtomicUsize::new(0));
         let threads = (0..THREADS).map(|_| {
-            let stop = Arc::clone(&stop);
-            std::thread::spawn(move || ask(stop))
+            let (stop, asked) = (Arc::clone(&stop), Arc::clone(&asked));
+            std::thread::spawn(move || {
+                let mut tally = Tally::default();
+                while !stop.load(Ordering::SeqCst) {
+                    match get(address, "/") {
+                        Ok(answer) => *tally.answers.entry(answer).or_default() += 1,
+                        Err(error) => tally.failures.push(format!("{error:#}")),
+                    }
+                    asked.fetch_add(1, Ordering::SeqCst);
+                    std::thread::sleep(PAUSE);
+                }
+                tally
+            })
         });
-        Self { threads: threads.collect(), stop }
+        let threads = threads.collect();
+        Self { stop, asked, threads }
+    }
+
+    /// Returns how many requests have ended.
+    #[must_use]
+    pub fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
     }
 
     /// Stops, and returns what the requests came to.
@@ -79,7 +88,9 @@ impl Load {
 pub fn get(address: SocketAddr, path: &str) -> anyhow::Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, LIMIT)?;
     stream.set_read_timeout(Some(LIMIT))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")?;
+    // In one piece: a request sent in several waits for acknowledgements, 40 ms each.
+    let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     let (head, body) =

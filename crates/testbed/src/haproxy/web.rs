@@ -80,37 +80,46 @@ impl Web {
 }
 
 impl Shared {
+    /// Answers requests for as long as the client keeps its connection.
     fn answer(&self, mut stream: TcpStream) -> std::io::Result<()> {
-        let mut request = Vec::new();
+        let mut received = Vec::new();
         let mut buffer = [0; 4096];
-        while !request.windows(4).any(|end| end == b"\r\n\r\n") {
+        loop {
+            let end = received.windows(4).position(|end| end == b"\r\n\r\n");
+            if let Some(end) = end {
+                let request: Vec<u8> = received.drain(..end + 4).collect();
+                self.answer_one(&String::from_utf8_lossy(&request), &mut stream)?;
+                continue;
+            }
             match stream.read(&mut buffer)? {
                 0 => return Ok(()),
-                read => request.extend_from_slice(&buffer[..read]),
+                read => received.extend_from_slice(&buffer[..read]),
             }
         }
-        let request = String::from_utf8_lossy(&request);
-        let path = request.split(' ').nth(1).unwrap_or_default();
-        if path == "/health" {
-            self.checks.fetch_add(1, Ordering::SeqCst);
-            let status = if self.unhealthy.load(Ordering::SeqCst) { "503 Away" } else { "200 OK" };
-            return stream
-                .write_all(format!("HTTP/1.0 {status}\r\nContent-Length: 0\r\n\r\n").as_bytes());
-        }
-        self.requests.fetch_add(1, Ordering::SeqCst);
-        if path == "/hold" {
-            stream.write_all(b"HTTP/1.0 200 OK\r\n\r\n")?;
-            while !self.stopped.load(Ordering::SeqCst) {
-                stream.write_all(b".")?;
-                std::thread::sleep(DRIP);
+    }
+
+    fn answer_one(&self, request: &str, stream: &mut TcpStream) -> std::io::Result<()> {
+        let (status, body) = match request.split(' ').nth(1).unwrap_or_default() {
+            "/health" => {
+                self.checks.fetch_add(1, Ordering::SeqCst);
+                (if self.unhealthy.load(Ordering::SeqCst) { "503 Away" } else { "200 OK" }, "")
             }
-            return Ok(());
-        }
-        let length = self.name.len();
-        let answer = format!(
-            "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{}",
-            self.name
-        );
+            "/hold" => {
+                self.requests.fetch_add(1, Ordering::SeqCst);
+                stream.write_all(b"HTTP/1.0 200 OK\r\n\r\n")?;
+                while !self.stopped.load(Ordering::SeqCst) {
+                    stream.write_all(b".")?;
+                    std::thread::sleep(DRIP);
+                }
+                return Err(std::io::ErrorKind::ConnectionAborted.into());
+            }
+            _ => {
+                self.requests.fetch_add(1, Ordering::SeqCst);
+                ("200 OK", self.name.as_str())
+            }
+        };
+        let length = body.len();
+        let answer = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n{body}");
         stream.write_all(answer.as_bytes())
     }
 }
