@@ -47,6 +47,13 @@ impl Mirror {
         format!("{}/{}/{}", self.prefix, desired.registration.name, desired.registration.id)
     }
 
+    /// Returns the ID in a key; it may hold slashes itself, the service's name does not.
+    #[must_use]
+    pub(crate) fn id<'a>(&self, key: &'a str) -> &'a str {
+        let rest = key.strip_prefix(&self.prefix).unwrap_or(key).trim_start_matches('/');
+        rest.split_once('/').map_or("", |(_, id)| id)
+    }
+
     /// Returns what an instance's key holds; `registered` is the instance as the agent has it.
     #[must_use]
     pub(crate) fn value(&self, desired: &Desired, registered: &AgentService) -> Vec<u8> {
@@ -87,7 +94,7 @@ impl Mirror {
         if self.session.is_none() {
             let mut sessions: Vec<_> = pairs
                 .iter()
-                .filter(|pair| self.is_ours(pair, &prefix, &ours))
+                .filter(|pair| self.is_ours(pair, &ours))
                 .filter_map(|pair| pair.session.clone())
                 .collect();
             sessions.sort();
@@ -114,15 +121,12 @@ impl Mirror {
         Ok(())
     }
 
-    fn is_ours(&self, pair: &consul::KvPair, prefix: &str, ours: impl Fn(&str) -> bool) -> bool {
+    fn is_ours(&self, pair: &consul::KvPair, ours: impl Fn(&str) -> bool) -> bool {
         match serde_json::from_slice::<Value>(&pair.value) {
             Ok(Value::Object(value)) => {
                 value.get("node").and_then(Value::as_str) == Some(&self.host)
             }
-            _ => {
-                let rest = pair.key.strip_prefix(prefix).unwrap_or_default();
-                rest.split_once('/').is_some_and(|(_, id)| ours(id))
-            }
+            _ => ours(self.id(&pair.key)),
         }
     }
 

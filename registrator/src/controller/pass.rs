@@ -362,25 +362,20 @@ impl Controller {
                 _ => None,
             })
             .collect();
-        let stays: BTreeSet<String> = if everything {
-            self.desired.values().map(|one| mirror.key(one)).collect()
-        } else {
-            BTreeSet::new()
-        };
         let actual = self.actual.as_ref();
-        let is_gone = |key: &str| {
-            // A key ends in the ID, which may hold slashes itself.
-            let ids = key.match_indices('/').map(|(at, _)| &key[at + 1..]);
-            let mut ids = ids
-                .filter(|id| gone.contains(id) || actual.is_some_and(|all| all.contains_key(*id)));
-            ids.next().map(|id| gone.contains(id))
-        };
         let keys: Vec<_> = mirror
             .held()
             .keys()
-            .filter(|key| match is_gone(key) {
-                Some(gone) => gone || (everything && !stays.contains(*key)),
-                None => everything && !stays.contains(*key),
+            .filter(|key| {
+                let id = mirror.id(key);
+                match self.desired.get(id) {
+                    Some(desired) => **key != mirror.key(desired),
+                    // What is still registered is not yet looked at.
+                    None => {
+                        gone.contains(id)
+                            || (everything && actual.is_some_and(|all| !all.contains_key(id)))
+                    }
+                }
             })
             .cloned()
             .collect();

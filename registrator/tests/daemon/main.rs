@@ -1,0 +1,6 @@
+//! The daemon against a real Docker Engine and a real Consul agent.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
+mod faults;
+mod life;
+mod world;
