@@ -6,7 +6,9 @@ use std::time::SystemTime;
 
 use tokio::time::Instant;
 
+use crate::bisect::Search;
 use crate::board::Phase;
+use crate::dependency::Dependency;
 use crate::haproxy::{self, Applied, Error, Event, Outcome, Plan};
 use crate::metrics::{AtStage, Metrics, OfResource};
 use crate::persist;
@@ -15,7 +17,7 @@ use crate::snapshot::Snapshot;
 use crate::step::{self, Facts, Step};
 use crate::template;
 use crate::wait::next_reload;
-use crate::worker::{Finished, Wanted, Worker};
+use crate::worker::{Finished, LeftOut, Wanted, Worker};
 use crate::{apply, disk};
 
 impl Worker {
@@ -27,6 +29,7 @@ impl Worker {
         let Some(templates) = self.templates.borrow_and_update().clone() else { return };
         let now = SystemTime::now();
         let snapshot = self.guarded(&snapshot, now);
+        let snapshot = self.without_left_out(snapshot);
         let rendering = match templates.render(snapshot.clone(), now) {
             Ok(rendering) => rendering,
             Err(error) => {
@@ -34,16 +37,20 @@ impl Worker {
                 return self.report(Phase::Failing(error.to_string()));
             }
         };
-        self.shared.watches.want(&self.resource.name, rendering.asked.clone());
         self.guard.note(&rendering.asked, &snapshot);
         self.asked.clone_from(&rendering.asked);
+        // What is left out must be watched too, or its mending would not be noticed.
+        let left_out = self.left_out.iter().flat_map(|left_out| left_out.asked.clone());
+        let watched = rendering.asked.iter().cloned().chain(left_out).collect();
+        self.shared.watches.want(&self.resource.name, watched);
         match rendering.outcome {
             template::Outcome::Rendered(text) => {
                 if self.wanted.as_ref().is_none_or(|wanted| *wanted.text != *text) {
                     self.shared.metrics.renders.get_or_create(&self.label).inc();
                     self.retry = None;
                 }
-                self.wanted = Some(Wanted { text: text.into(), asked: rendering.asked, snapshot });
+                let wanted = Wanted { text: text.into(), asked: rendering.asked, snapshot };
+                self.wanted = Some(Arc::new(wanted));
             }
             template::Outcome::NotReady(why) => self.report(Phase::Waiting(why)),
             template::Outcome::Pending(missing) => {
@@ -92,8 +99,8 @@ impl Worker {
         if self.retry.is_some_and(|retry| retry > Instant::now()) {
             return;
         }
-        let Some(wanted) = self.wanted.clone() else { return };
-        loop {
+        // What is wanted may become another thing on the way, when a text is refused.
+        while let Some(wanted) = self.wanted.clone() {
             match step::next(&self.facts(&wanted)) {
                 Step::Done => return self.done(&wanted),
                 Step::Refused => return,
@@ -215,6 +222,7 @@ impl Worker {
             }
             Some(Finished::Written(text, Err(error @ persist::Error::Rejected { .. }))) => {
                 self.reject(text, &error.to_string()).await;
+                self.leave_out_culprit().await;
             }
             Some(Finished::Written(_, Err(error))) => self.fail(&error),
             Some(Finished::Remembered(text, Ok(number))) => {
@@ -238,6 +246,64 @@ impl Worker {
                 Err(error) => self.fail(&error),
             }
         }
+    }
+
+    /// If one service alone makes the text wrong, goes on without it.
+    async fn leave_out_culprit(&mut self) {
+        // A second one at a time is a mistake of the template's, most likely.
+        if self.left_out.is_some() {
+            return;
+        }
+        let (Some(wanted), Some(templates)) =
+            (self.wanted.clone(), self.templates.borrow().clone())
+        else {
+            return;
+        };
+        let names: BTreeSet<String> = wanted
+            .asked
+            .iter()
+            .filter_map(|dependency| match dependency {
+                Dependency::Service(service) => Some(service.name.clone()),
+                _ => None,
+            })
+            .collect();
+        let mut search = Search::new(names.into_iter().collect());
+        while let Some(without) = search.question() {
+            let rest = wanted.snapshot.without(without);
+            let rendered = templates.render(rest, SystemTime::now()).map(|r| r.outcome);
+            let passes = match rendered {
+                Ok(template::Outcome::Rendered(text)) => {
+                    self.destination.judge(&text).await.is_ok()
+                }
+                _ => false,
+            };
+            search.answer(passes);
+        }
+        let Some(name) = search.found().map(ToOwned::to_owned) else { return };
+        tracing::error!(
+            resource = self.resource.name,
+            service = name,
+            "left out: with it the text is refused"
+        );
+        let asked: BTreeSet<Dependency> = about(&name, &wanted.asked);
+        let known = wanted.snapshot.known(&name, &asked);
+        self.left_out = Some(LeftOut { name, asked, known });
+        self.render();
+    }
+
+    /// Takes out the service that is left out, unless the source says something new about it.
+    fn without_left_out(&mut self, snapshot: Snapshot) -> Snapshot {
+        let Some(left_out) = &self.left_out else { return snapshot };
+        if snapshot.known(&left_out.name, &left_out.asked) == left_out.known {
+            return snapshot.without(std::slice::from_ref(&left_out.name));
+        }
+        tracing::info!(
+            resource = self.resource.name,
+            service = left_out.name,
+            "has changed: it gets another chance"
+        );
+        self.left_out = None;
+        snapshot
     }
 
     async fn reload(&mut self, wanted: &Wanted) {
@@ -389,6 +455,12 @@ impl Worker {
         self.retry = Some(Instant::now() + self.delays.next_delay());
         self.report(Phase::Failing(why));
     }
+}
+
+/// Returns those of `asked` that are about the instances of one service.
+fn about(name: &str, asked: &BTreeSet<Dependency>) -> BTreeSet<Dependency> {
+    let about = |d: &&Dependency| matches!(d, Dependency::Service(service) if service.name == name);
+    asked.iter().filter(about).cloned().collect()
 }
 
 /// Returns an error with all its causes in one line.

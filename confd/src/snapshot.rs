@@ -270,6 +270,46 @@ impl Snapshot {
         self.0.remove(dependency);
     }
 
+    /// Returns all that is known about the service `name`: the answers to `asked`, and its tags.
+    #[must_use]
+    pub fn known(&self, name: &str, asked: &BTreeSet<Dependency>) -> Vec<Data> {
+        let answers =
+            asked.iter().filter_map(|dependency| Some(self.get(dependency)?.data.clone()));
+        let tags = self.0.values().filter_map(|entry| match &entry.data {
+            Data::Services(all) => {
+                let tags = all.get(name).cloned()?;
+                Some(Data::Services(BTreeMap::from([(name.to_owned(), tags)])))
+            }
+            _ => None,
+        });
+        answers.chain(tags).collect()
+    }
+
+    /// Returns this snapshot as if the services `names` did not exist, and never had.
+    #[must_use]
+    pub fn without(&self, names: &[String]) -> Self {
+        let mut rest = self.clone();
+        for (dependency, entry) in &mut rest.0 {
+            let data = match (&**dependency, &entry.data) {
+                (Dependency::Service(service), _) if names.contains(&service.name) => {
+                    Data::Instances(Vec::new())
+                }
+                (_, Data::Services(all)) => {
+                    let mut all = all.clone();
+                    all.retain(|name, _| !names.contains(name));
+                    let mut former = entry.former_services.clone();
+                    former.retain(|name, _| !names.contains(name));
+                    let left = Entry::following(None, Data::Services(all), SystemTime::UNIX_EPOCH);
+                    *entry = Arc::new(Entry { former_services: former, ..left });
+                    continue;
+                }
+                _ => continue,
+            };
+            *entry = Arc::new(Entry::following(None, data, SystemTime::UNIX_EPOCH));
+        }
+        rest
+    }
+
     /// Returns the part of this snapshot that answers `dependencies`, as it is stored with a generation.
     #[must_use]
     pub fn inputs(&self, dependencies: &BTreeSet<Dependency>) -> Vec<(Dependency, Data)> {

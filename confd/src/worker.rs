@@ -18,7 +18,7 @@ use crate::haproxy::{Haproxy, Settings};
 use crate::metrics::{Metrics, OfResource};
 use crate::persist::{self, Destination};
 use crate::resource::{Action, Resource};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Data, Snapshot};
 use crate::state::State;
 use crate::template::Templates;
 use crate::wait::Collecting;
@@ -44,11 +44,19 @@ pub struct Shared {
 }
 
 /// A text to bring to life, and where it comes from.
-#[derive(Clone)]
 pub(crate) struct Wanted {
     pub(crate) text: Arc<str>,
     pub(crate) asked: BTreeSet<Dependency>,
     pub(crate) snapshot: Snapshot,
+}
+
+/// A service that is left out because the configuration is refused with it.
+pub(crate) struct LeftOut {
+    pub(crate) name: String,
+    /// What was asked about it.
+    pub(crate) asked: BTreeSet<Dependency>,
+    /// What the source said of it then: another answer is another chance.
+    pub(crate) known: Vec<Data>,
 }
 
 /// What a background job reports.
@@ -69,8 +77,9 @@ pub struct Worker {
     pub(crate) haproxy: Option<Haproxy>,
     /// What the actions other than HAProxy's have loaded.
     pub(crate) others: Vec<(Action, Option<Arc<str>>)>,
-    pub(crate) wanted: Option<Wanted>,
+    pub(crate) wanted: Option<Arc<Wanted>>,
     pub(crate) guard: Guard,
+    pub(crate) left_out: Option<LeftOut>,
     /// What the template asked when it was rendered last.
     pub(crate) asked: BTreeSet<Dependency>,
     pub(crate) on_disk: Option<Arc<str>>,
@@ -136,10 +145,8 @@ impl Worker {
         let guard = Guard::remembering(guard.unwrap_or_default());
         let asked = guard.guarded();
         // Until the source has answered, what was accepted last is what is wanted.
-        let wanted = remembered.clone().map(|text| Wanted {
-            text,
-            asked: BTreeSet::new(),
-            snapshot: Snapshot::default(),
+        let wanted = remembered.clone().map(|text| {
+            Arc::new(Wanted { text, asked: BTreeSet::new(), snapshot: Snapshot::default() })
         });
         Ok(Self {
             snapshot: shared.watches.snapshot(),
@@ -165,6 +172,7 @@ impl Worker {
             others,
             wanted,
             guard,
+            left_out: None,
             asked,
             on_disk,
             remembered,
@@ -206,6 +214,7 @@ impl Worker {
                     // What was refused may have been the old template's fault.
                     self.refused = None;
                     self.not_at_runtime = None;
+                    self.left_out = None;
                     self.render();
                     self.pass().await;
                 }

@@ -98,3 +98,30 @@ async fn a_reload_command_that_fails_is_tried_until_it_succeeds() {
     bed.until("the good one is written", |_| std::fs::read_to_string(&dest).unwrap() == "good\n")
         .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_one_service_that_breaks_the_configuration_is_left_out_and_named() {
+    let web = Web::start("a").unwrap();
+    let mut bed = Bed::new();
+    // A template that trusts a tag to be a keyword, as users' templates do.
+    let template = bed.template();
+    let trusting = template.replace("    timeout queue 2m\n", "    timeout queue 2m\n{%- for tag in service.tags %}{% if tag is starting_with(pat=\"raw=\") %}\n    {{ tag | replace(from=\"raw=\", to=\"\") }}{% endif %}{% endfor %}\n");
+    assert_ne!(template, trusting);
+    bed.write("templates/haproxy.cfg.tera", &trusting);
+    for n in 0..8 {
+        let name = format!("good{n}");
+        bed.register(&name, &name, web.address(), &["http"]).await;
+    }
+    bed.start();
+    bed.until("all serve", |bed| (0..8).all(|n| bed.serving(&format!("http_good{n}")).len() == 1))
+        .await;
+    bed.register("bad", "bad", web.address(), &["http", "raw=no-such-keyword"]).await;
+    bed.until("it is named", |bed| bed.log().contains("service=\"bad\"")).await;
+    // The rest goes on, and changes.
+    bed.register("good3", "second", web.address(), &["http"]).await;
+    bed.until_serving("http_good3", &["good3", "second"]).await;
+    assert!(bed.serving("http_bad").is_empty());
+    // When the service is mended it is served.
+    bed.register("bad", "bad", web.address(), &["http"]).await;
+    bed.until_serving("http_bad", &["bad"]).await;
+}
