@@ -59,6 +59,57 @@ pub enum Command {
         #[arg(long)]
         diff: bool,
     },
+    /// List the generations that were accepted, the newest first
+    History {
+        /// The resource, if there is more than one
+        #[arg(long, value_name = "NAME")]
+        resource: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what changed from one generation to another
+    Diff {
+        /// The older generation
+        old: u64,
+        /// The newer generation
+        new: u64,
+        /// The resource, if there is more than one
+        #[arg(long, value_name = "NAME")]
+        resource: Option<String>,
+    },
+    /// Go back to a generation, until what is rendered changes
+    Rollback {
+        /// The generation
+        number: u64,
+        /// Stay there, whatever changes
+        #[arg(long)]
+        pin: bool,
+        /// The resource, if there is more than one
+        #[arg(long, value_name = "NAME")]
+        resource: Option<String>,
+    },
+    /// Follow the source again after `rollback --pin`
+    Unpin {
+        /// The resource; default: all
+        #[arg(long, value_name = "NAME")]
+        resource: Option<String>,
+    },
+    /// Let go what the guard against mass removal holds
+    Accept {
+        /// The resource; default: all
+        #[arg(long, value_name = "NAME")]
+        resource: Option<String>,
+    },
+    /// Show how the daemon's resources are doing
+    Status {
+        /// The resource; default: all
+        #[arg(long, value_name = "NAME")]
+        resource: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Ask the running daemon whether it is healthy: exit 0 if it is
     Healthcheck,
 }

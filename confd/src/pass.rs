@@ -45,6 +45,9 @@ impl Worker {
         self.shared.watches.want(&self.resource.name, watched);
         match rendering.outcome {
             template::Outcome::Rendered(text) => {
+                if self.is_fixed(&text) {
+                    return;
+                }
                 if self.wanted.as_ref().is_none_or(|wanted| *wanted.text != *text) {
                     self.shared.metrics.renders.get_or_create(&self.label).inc();
                     self.retry = None;
@@ -61,6 +64,17 @@ impl Worker {
                 } else {
                     self.shared.board.report(&self.resource.name, Phase::Waiting(why));
                 }
+            }
+        }
+    }
+
+    /// Tells whether an earlier generation is wanted instead of `rendered`.
+    fn is_fixed(&mut self, rendered: &str) -> bool {
+        match &self.fixed {
+            Some(fixed) if fixed.pinned || fixed.instead_of.as_deref() == Some(rendered) => true,
+            _ => {
+                self.fixed = None;
+                false
             }
         }
     }

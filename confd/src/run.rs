@@ -11,13 +11,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::board::{self, Board, Phase};
 use crate::cli::{Args, Command};
+use crate::control::{self, Order, Workers};
 use crate::metrics::Metrics;
 use crate::reload::Reasons;
 use crate::supervisor::Supervisor;
 use crate::template::Templates;
 use crate::watch::Watches;
 use crate::worker::Shared;
-use crate::{dry, resource};
+use crate::{dry, inspect, resource};
 
 /// Exit code of a mistake in flags or files.
 const USAGE: u8 = 2;
@@ -29,6 +30,25 @@ pub async fn run(args: Args, token: CancellationToken) -> anyhow::Result<ExitCod
         Some(Command::Check) => Ok(check(&args)),
         Some(Command::Render { resource, diff }) => {
             dry::render(&args, resource, *diff, token).await
+        }
+        Some(Command::History { resource, json }) => {
+            inspect::history(&args, resource.as_deref(), *json)
+        }
+        Some(Command::Diff { old, new, resource }) => {
+            inspect::diff(&args, resource.as_deref(), *old, *new)
+        }
+        Some(Command::Rollback { number, pin, resource }) => {
+            let order = Order::Rollback { number: *number, pin: *pin };
+            inspect::order(&args, resource.as_deref(), order, false).await
+        }
+        Some(Command::Unpin { resource }) => {
+            inspect::order(&args, resource.as_deref(), Order::Unpin, false).await
+        }
+        Some(Command::Accept { resource }) => {
+            inspect::order(&args, resource.as_deref(), Order::Accept, false).await
+        }
+        Some(Command::Status { resource, json }) => {
+            inspect::order(&args, resource.as_deref(), Order::Status, *json).await
         }
         Some(Command::Healthcheck) => Ok(healthcheck(&args).await),
     }
@@ -57,11 +77,12 @@ async fn follow(args: &Args, token: CancellationToken) -> anyhow::Result<ExitCod
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);
     let watches = Watches::new(client, metrics.clone());
-    let board = Board::default();
+    let (board, workers) = (Board::default(), Workers::default());
     let shared = Shared {
         watches: Arc::clone(&watches),
         metrics,
         board: board.clone(),
+        workers: workers.clone(),
         state_dir: args.state_dir.clone(),
     };
     let stop = token.child_token();
@@ -72,6 +93,7 @@ async fn follow(args: &Args, token: CancellationToken) -> anyhow::Result<ExitCod
         tokio::join!(
             supervisor.run(Reasons::new(&args.confdir)?),
             watches.run(stop.clone()),
+            control::serve(&args.state_dir, workers, stop.clone()),
             follow_readiness(&board, ready, stop.clone()),
             async {
                 // A single run serves nobody's probes.

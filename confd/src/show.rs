@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::IsTerminal;
+use std::time::Duration;
 
 use similar::{ChangeTag, TextDiff};
 
@@ -39,6 +40,28 @@ pub(crate) fn counts(old: &str, new: &str) -> (usize, usize) {
         ChangeTag::Insert => (removed, added + 1),
         ChangeTag::Equal => (removed, added),
     })
+}
+
+/// Returns a duration as people say it.
+#[must_use]
+pub(crate) fn age(age: Duration) -> String {
+    match age.as_secs() {
+        seconds @ 0..=119 => format!("{seconds} s"),
+        seconds @ 120..=7199 => format!("{} min", seconds / 60),
+        seconds @ 7200..=172_799 => format!("{} h", seconds / 3600),
+        seconds => format!("{} days", seconds / 86400),
+    }
+}
+
+/// Returns the word for how a resource is doing, in its colour.
+#[must_use]
+pub(crate) fn phase(phase: &str) -> String {
+    let colour = match phase {
+        "live" => "32",
+        "failing" => "31",
+        _ => "33",
+    };
+    if coloured() { format!("\u{1b}[{colour}m{phase}\u{1b}[0m") } else { phase.to_owned() }
 }
 
 /// Colours are for terminals, and for those who did not refuse them.

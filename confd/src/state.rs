@@ -47,6 +47,36 @@ impl State {
         disk::read(&state_dir.join(name).join("accepted"))
     }
 
+    /// Returns the names of the resources that something is remembered of.
+    pub fn names(state_dir: &Path) -> io::Result<Vec<String>> {
+        let mut names: Vec<String> = std::fs::read_dir(state_dir)?
+            .filter_map(Result::ok)
+            .filter(|entry| entry.path().join("generations").is_dir())
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// Notes that a generation is to stay whatever changes, or none.
+    pub fn pin(&self, number: Option<u64>) -> io::Result<()> {
+        let path = self.folder.join("pinned");
+        match number {
+            Some(number) => disk::replace(&path, &number.to_string()),
+            None => match std::fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            },
+        }
+    }
+
+    /// Returns the generation that is to stay, if there is one.
+    pub fn pinned(&self) -> io::Result<Option<Generation>> {
+        let number =
+            disk::read(&self.folder.join("pinned"))?.and_then(|text| text.trim().parse().ok());
+        number.map_or(Ok(None), |number| self.generation(number))
+    }
+
     /// Returns the text that was accepted last.
     pub fn accepted(&self) -> io::Result<Option<String>> {
         disk::read(&self.folder.join("accepted"))
@@ -63,8 +93,11 @@ impl State {
         disk::replace(&self.path(number), &json)?;
         disk::replace(&self.folder.join("accepted"), text)?;
         let numbers = self.numbers()?;
+        let pinned = self.pinned()?.map(|generation| generation.number);
         for old in &numbers[..numbers.len().saturating_sub(KEPT)] {
-            std::fs::remove_file(self.path(*old))?;
+            if Some(*old) != pinned {
+                std::fs::remove_file(self.path(*old))?;
+            }
         }
         Ok(number)
     }

@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::board::{Board, Phase};
 use crate::check::Check;
+use crate::control::{Message, Workers};
 use crate::dependency::Dependency;
 use crate::disk::{self, Access};
 use crate::guard::Guard;
@@ -39,6 +40,8 @@ pub struct Shared {
     pub metrics: Metrics,
     /// How each resource is doing.
     pub board: Board,
+    /// By what the other commands reach the workers.
+    pub workers: Workers,
     /// Where generations are kept.
     pub state_dir: std::path::PathBuf,
 }
@@ -57,6 +60,15 @@ pub(crate) struct LeftOut {
     pub(crate) asked: BTreeSet<Dependency>,
     /// What the source said of it then: another answer is another chance.
     pub(crate) known: Vec<Data>,
+}
+
+/// A generation that is wanted instead of what the template gives.
+pub(crate) struct Fixed {
+    pub(crate) number: u64,
+    /// Whatever changes.
+    pub(crate) pinned: bool,
+    /// The text it replaces: another one ends it.
+    pub(crate) instead_of: Option<Arc<str>>,
 }
 
 /// What a background job reports.
@@ -78,6 +90,8 @@ pub struct Worker {
     /// What the actions other than HAProxy's have loaded.
     pub(crate) others: Vec<(Action, Option<Arc<str>>)>,
     pub(crate) wanted: Option<Arc<Wanted>>,
+    pub(crate) fixed: Option<Fixed>,
+    pub(crate) orders: mpsc::Receiver<Message>,
     pub(crate) guard: Guard,
     pub(crate) left_out: Option<LeftOut>,
     /// What the template asked when it was rendered last.
@@ -148,7 +162,10 @@ impl Worker {
         let wanted = remembered.clone().map(|text| {
             Arc::new(Wanted { text, asked: BTreeSet::new(), snapshot: Snapshot::default() })
         });
-        Ok(Self {
+        let pinned = state.pinned()?;
+        let mut worker = Self {
+            orders: shared.workers.join(&resource.name),
+            fixed: None,
             snapshot: shared.watches.snapshot(),
             label: OfResource { resource: resource.name.clone() },
             collecting: Collecting::default(),
@@ -176,7 +193,11 @@ impl Worker {
             asked,
             on_disk,
             remembered,
-        })
+        };
+        if let Some(generation) = pinned {
+            worker.fix(generation, true, None);
+        }
+        Ok(worker)
     }
 
     /// Works until `token` is cancelled. A pass that is under way then has a moment to end: what
@@ -234,6 +255,7 @@ impl Worker {
                     self.finished(finished).await;
                     self.pass().await;
                 }
+                Some(message) = self.orders.recv() => self.obey(message).await,
                 events = work(&mut self.haproxy) => self.progressed(events),
                 _ = drift.tick() => {
                     self.compare();

@@ -94,3 +94,73 @@ fn mistakes_in_flags_are_usage_errors() {
     assert_eq!(code(&run(&["--confdir", "/no/such/folder"])), 2);
     assert_eq!(code(&run(&["--help"])), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn generations_are_listed_compared_and_gone_back_to() {
+    let web = Web::start("a").unwrap();
+    let mut bed = Bed::new();
+    bed.register("web", "a", web.address(), &["http"]).await;
+    bed.start();
+    bed.until("one is accepted", |bed| bed.log().contains("generation=1")).await;
+    bed.register("web", "b", web.address(), &["http"]).await;
+    bed.until("two are accepted", |bed| bed.log().contains("generation=2")).await;
+    let out = |output: &Output| String::from_utf8_lossy(&output.stdout).into_owned();
+    let history = out(&bed.run(&["history"]));
+    assert_eq!(history.lines().count(), 3, "{history}");
+    let json: serde_json::Value =
+        serde_json::from_str(&out(&bed.run(&["history", "--json"]))).unwrap();
+    assert_eq!((&json[0]["generation"], &json[0]["added"]), (&2.into(), &1.into()));
+    let diff = out(&bed.run(&["diff", "1", "2"]));
+    assert!(diff.contains("+    server b ") && !diff.contains("-    server"), "{diff}");
+    assert_eq!(code(&bed.run(&["diff", "1", "7"])), 1);
+
+    // Back to the first one, until something changes.
+    let output = bed.run(&["rollback", "1"]);
+    assert_eq!(code(&output), 0, "{}", err(&output));
+    bed.until_serving("http_web", &["a"]).await;
+    bed.register("web", "c", web.address(), &["http"]).await;
+    bed.until_serving("http_web", &["a", "b", "c"]).await;
+
+    // Pinned, nothing changes it, not even a restart.
+    assert_eq!(code(&bed.run(&["rollback", "1", "--pin"])), 0);
+    bed.until_serving("http_web", &["a"]).await;
+    bed.register("web", "d", web.address(), &["http"]).await;
+    bed.confd().kill().unwrap();
+    bed.start();
+    bed.until("it listens", |bed| code(&bed.run(&["status"])) == 0).await;
+    let status = out(&bed.run(&["status", "--json"]));
+    let json: serde_json::Value = serde_json::from_str(&status).unwrap();
+    assert_eq!(json["haproxy"]["Ok"]["pinned"], 1, "{status}");
+    bed.until_serving("http_web", &["a"]).await;
+    assert_eq!(code(&bed.run(&["unpin"])), 0);
+    bed.until_serving("http_web", &["a", "b", "c", "d"]).await;
+    assert!(out(&bed.run(&["status"])).starts_with("haproxy: live"));
+    assert_eq!(code(&bed.run(&["rollback", "99"])), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn accept_lets_go_what_the_guard_holds() {
+    let web = Web::start("a").unwrap();
+    let mut bed = Bed::new();
+    for n in 0..6 {
+        bed.register("web", &format!("i{n}"), web.address(), &["http"]).await;
+    }
+    for n in 0..50_u8 {
+        bed.client.kv_put("count", &[n]).await.unwrap();
+    }
+    bed.start();
+    bed.until("all serve", |bed| bed.serving("http_web").len() == 6).await;
+    bed.until("it is remembered", |bed| bed.log().contains("accepted")).await;
+    bed.consul.kill().unwrap();
+    bed.consul.restart().unwrap();
+    bed.until("the removal is held", |bed| bed.log().contains("holding what vanished")).await;
+    let status = bed.run(&["status"]);
+    let status = String::from_utf8_lossy(&status.stdout).into_owned();
+    assert!(status.contains("consul lost its state"), "{status}");
+    bed.until("both questions are held", |bed| {
+        String::from_utf8_lossy(&bed.run(&["status"]).stdout).contains("service web")
+    })
+    .await;
+    assert_eq!(code(&bed.run(&["accept"])), 0);
+    bed.until_serving("http_web", &[]).await;
+}
