@@ -81,9 +81,18 @@ pub(crate) fn internal<'a>(
     if let Some(network) = options.network.as_deref().and_then(named) {
         return Some(network);
     }
-    if let Some(network) = options.network_cidr.as_deref().and_then(|cidr| within(container, cidr))
-    {
-        return Some(network);
+    if let Some(cidr) = options.network_cidr.as_deref() {
+        match range(cidr) {
+            None => {
+                let problem = format!("{:?} is no range such as 10.0.0.0/8; not used", short(cidr));
+                warnings.add("network-cidr", problem);
+            }
+            Some(range) => {
+                if let Some(network) = within(container, range) {
+                    return Some(network);
+                }
+            }
+        }
     }
     let mut candidates: Vec<(&String, &Network)> =
         container.networks.iter().filter(|(_, network)| has_address(network)).collect();
@@ -97,9 +106,13 @@ pub(crate) fn internal<'a>(
     candidates.first().map(|(_, network)| *network)
 }
 
-fn within<'a>(container: &'a Container, cidr: &str) -> Option<&'a Network> {
+/// Reads a range such as `10.0.0.0/8`.
+fn range(cidr: &str) -> Option<(IpAddr, u32)> {
     let (base, length) = cidr.split_once('/')?;
-    let (base, length): (IpAddr, u32) = (base.parse().ok()?, length.parse().ok()?);
+    Some((base.parse().ok()?, length.parse().ok()?))
+}
+
+fn within(container: &Container, (base, length): (IpAddr, u32)) -> Option<&Network> {
     container.networks.values().find(|network| {
         let addresses = [&network.ipv4, &network.ipv6].into_iter().flatten();
         addresses.filter_map(|text| text.parse().ok()).any(|ip| contains(base, length, ip))

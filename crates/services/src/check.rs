@@ -23,7 +23,7 @@ pub(crate) use target::Target;
 const INTERVAL: Duration = Duration::from_secs(10);
 /// The durations that mean something, and that Consul can read.
 const DURATIONS: RangeInclusive<Duration> =
-    Duration::from_millis(1)..=Duration::from_secs(366 * 24 * 3600);
+    Duration::from_millis(1)..=Duration::from_hours(366 * 24);
 /// The shortest TTL; a heartbeat more often than that is a load of its own.
 const SHORTEST_TTL: Duration = Duration::from_secs(1);
 /// As many checks are taken for one instance.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::check::{self, Target};
+use crate::clean;
 use crate::container::{Container, NetworkMode};
 use crate::endpoints::{Endpoint, endpoints};
 use crate::health::{Verdict, verdict};
@@ -126,7 +127,7 @@ impl Subject<'_> {
             tagged_addresses: by_family(endpoint.tagged),
             enable_tag_override: settings.flag("ENABLE_TAG_OVERRIDE", warnings).unwrap_or(false),
             container: self.container.id.clone(),
-            container_name: self.container.name.clone(),
+            container_name: clean::value(&self.container.name),
             address: endpoint.address,
             port: endpoint.number,
             docker_health,

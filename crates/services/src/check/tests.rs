@@ -85,7 +85,7 @@ fn a_numbered_check_has_its_own_options_first() {
     let names: Vec<_> =
         checks.iter().map(|check| (check.name.as_str(), check.interval.as_secs())).collect();
     assert_eq!(names, [("http", 5), ("2-ttl", 5), ("3-http", 60)]);
-    assert_eq!(checks[2].deregister_after, Some(Duration::from_secs(600)));
+    assert_eq!(checks[2].deregister_after, Some(Duration::from_mins(10)));
     assert_eq!(
         (checks[2].timeout, checks[2].initial_status),
         (Some(Duration::from_secs(2)), Some(Status::Passing))

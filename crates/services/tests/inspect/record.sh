@@ -7,8 +7,12 @@ set -euo pipefail
 folder=$1
 mkdir -p "$folder"
 
-tar -C / -c bin/busybox 2>/dev/null |
-  docker import --change 'ENTRYPOINT ["/bin/busybox"]' --change 'CMD ["sleep", "3600"]' - record:1.0 >/dev/null
+root=$(mktemp -d)
+mkdir "$root/bin"
+cp /bin/busybox "$root/bin/"
+ln -s busybox "$root/bin/sh" # for health checks
+tar -C "$root" -c . | docker import --change 'ENTRYPOINT ["/bin/busybox"]' --change 'CMD ["sleep", "3600"]' - record:1.0 >/dev/null
+rm -r "$root"
 docker tag record:1.0 registry.example:5000/team/web:1.2
 image_id=$(docker image inspect --format '{{.Id}}' record:1.0)
 
