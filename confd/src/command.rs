@@ -69,16 +69,15 @@ pub(crate) async fn run(command: &str, limit: Duration) -> Result<String, Error>
         status.map(|status| (status, [out, err].concat().trim().to_owned()))
     };
     tokio::pin!(ending);
-    let ended = match tokio::time::timeout(limit, &mut ending).await {
-        Ok(ended) => ended.map_err(failed)?,
-        Err(_) => {
-            if let Some(group) = &group {
-                group.signal(Signal::SIGTERM);
-                // It may use the time to clean up; what it says then is too late.
-                drop(tokio::time::timeout(GRACE, ending).await);
-            }
-            return Err(Error::Late { command: command.to_owned(), limit });
+    let ended = if let Ok(ended) = tokio::time::timeout(limit, &mut ending).await {
+        ended.map_err(failed)?
+    } else {
+        if let Some(group) = &group {
+            group.signal(Signal::SIGTERM);
+            // It may use the time to clean up; what it says then is too late.
+            drop(tokio::time::timeout(GRACE, ending).await);
         }
+        return Err(Error::Late { command: command.to_owned(), limit });
     };
     match ended {
         (status, output) if status.success() => Ok(output),
@@ -92,7 +91,7 @@ struct Group(Pid);
 impl Group {
     fn signal(&self, signal: Signal) {
         // It may have ended by itself.
-        drop(killpg(self.0, signal));
+        let _ = killpg(self.0, signal);
     }
 }
 

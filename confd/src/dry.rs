@@ -50,9 +50,9 @@ pub(crate) async fn render(
     stop.cancel();
     watching.await?;
     if diff {
-        show_change(args, resource, &text)?
+        show_change(args, resource, &text)?;
     } else {
-        print!("{text}")
+        print!("{text}");
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,5 +1,7 @@
 //! The filters that templates have besides Tera's own. Pure: no I/O, no clock, no async.
 
+#![allow(clippy::needless_pass_by_value, reason = "Tera passes arguments to filters by value")]
+
 use std::collections::BTreeMap;
 
 use base64::Engine;

@@ -199,13 +199,21 @@ fn checks(session: &mut Session, kwargs: &Kwargs) -> TeraResult<Value> {
     Ok(session.list(Dependency::Checks { state }))
 }
 
-/// Asks for a key: not answered yet, not there, or its value.
-fn ask_key(session: &mut Session, kwargs: &Kwargs) -> TeraResult<Option<Option<String>>> {
+/// What the source says of a key.
+enum Found {
+    Value(String),
+    Nothing,
+    /// It has not answered yet.
+    Pending,
+}
+
+fn ask_key(session: &mut Session, kwargs: &Kwargs) -> TeraResult<Found> {
     let path = session.path(kwargs)?;
-    Ok(session.ask(Dependency::Key { path }, |entry| match &entry.data {
-        Data::Key(value) => value.clone(),
-        _ => None,
-    }))
+    let found = session.ask(Dependency::Key { path }, |entry| match &entry.data {
+        Data::Key(Some(value)) => Found::Value(value.clone()),
+        _ => Found::Nothing,
+    });
+    Ok(found.unwrap_or(Found::Pending))
 }
 
 /// A key's value as one line, or all of it where the template's author says that lines are wanted.
@@ -217,22 +225,24 @@ fn shown(value: &str, kwargs: &Kwargs) -> TeraResult<Value> {
 fn key(session: &mut Session, kwargs: &Kwargs) -> TeraResult<Value> {
     only(kwargs, &["path", "raw"])?;
     match ask_key(session, kwargs)? {
-        None => Ok(Value::from("")),
-        Some(Some(value)) => shown(&value, kwargs),
-        Some(None) => Err(Error::message(format!("there is no key `{}`", session.path(kwargs)?))),
+        Found::Pending => Ok(Value::from("")),
+        Found::Value(value) => shown(&value, kwargs),
+        Found::Nothing => {
+            Err(Error::message(format!("there is no key `{}`", session.path(kwargs)?)))
+        }
     }
 }
 
 fn key_exists(session: &mut Session, kwargs: &Kwargs) -> TeraResult<Value> {
     only(kwargs, &["path"])?;
-    Ok(Value::from(matches!(ask_key(session, kwargs)?, Some(Some(_)))))
+    Ok(Value::from(matches!(ask_key(session, kwargs)?, Found::Value(_))))
 }
 
 fn key_or(session: &mut Session, kwargs: &Kwargs) -> TeraResult<Value> {
     only(kwargs, &["path", "default", "raw"])?;
     let default = kwargs.must_get::<Value>("default")?;
     match ask_key(session, kwargs)? {
-        Some(Some(value)) => shown(&value, kwargs),
+        Found::Value(value) => shown(&value, kwargs),
         _ => Ok(default),
     }
 }

@@ -11,6 +11,7 @@
 //! what brings the text to life, and the pass takes that step until nothing is left to do.
 
 mod apply;
+mod arrivals;
 mod bisect;
 pub mod board;
 mod check;

@@ -28,7 +28,7 @@ pub struct OfResource {
 pub struct AtStage {
     /// The resource's name.
     pub resource: String,
-    /// `registered`, `seen`, `rendered`, `applied` or `first_check_passed`.
+    /// `seen`, `rendered`, `applied` or `first_check_passed`.
     pub stage: &'static str,
 }
 

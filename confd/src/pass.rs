@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
@@ -10,7 +10,7 @@ use crate::bisect::Search;
 use crate::board::Phase;
 use crate::dependency::Dependency;
 use crate::haproxy::{self, Applied, Error, Event, Outcome, Plan};
-use crate::metrics::{AtStage, Metrics, OfResource};
+use crate::metrics::{AtStage, Metrics};
 use crate::persist;
 use crate::resource::Action;
 use crate::snapshot::Snapshot;
@@ -51,6 +51,12 @@ impl Worker {
                 if self.wanted.as_ref().is_none_or(|wanted| *wanted.text != *text) {
                     self.shared.metrics.renders.get_or_create(&self.label).inc();
                     self.retry = None;
+                }
+                let rendered = SystemTime::now();
+                for age in self.arrivals.rendered(&rendering.asked, &snapshot, rendered) {
+                    let waited = rendered.duration_since(self.seen).unwrap_or_default();
+                    self.observe("seen", age.saturating_sub(waited));
+                    self.observe("rendered", age);
                 }
                 let wanted = Wanted { text: text.into(), asked: rendering.asked, snapshot };
                 self.wanted = Some(Arc::new(wanted));
@@ -177,6 +183,13 @@ impl Worker {
             verified: self.verified || self.haproxy.is_none(),
             at_runtime,
         }
+    }
+
+    /// Notes how long after its container's event an instance has come to a stage.
+    fn observe(&self, stage: &'static str, age: Duration) {
+        let stage = AtStage { resource: self.resource.name.clone(), stage };
+        let histograms = &self.shared.metrics.event_to_serving;
+        histograms.get_or_create(&stage).observe(age.as_secs_f64());
     }
 
     fn done(&mut self, wanted: &Wanted) {
@@ -384,6 +397,9 @@ impl Worker {
 
     fn applied(&mut self, applied: &Applied) {
         self.joining = applied.joining;
+        for age in self.arrivals.live(SystemTime::now()) {
+            self.observe("applied", age);
+        }
         let Metrics { runtime_operations, reloads, .. } = &self.shared.metrics;
         runtime_operations.get_or_create(&self.label).inc_by(applied.operations as u64);
         match &applied.reloaded {
@@ -444,10 +460,9 @@ impl Worker {
                 Event::Serving { backend, server, after } => {
                     tracing::info!(backend, server, ?after, "serving");
                     self.joining = self.joining.saturating_sub(1);
-                    let OfResource { resource } = self.label.clone();
-                    let stage = AtStage { resource, stage: "first_check_passed" };
-                    let histogram = &self.shared.metrics.event_to_serving;
-                    histogram.get_or_create(&stage).observe(after.as_secs_f64());
+                    if let Some(age) = self.arrivals.serving(&server, SystemTime::now()) {
+                        self.observe("first_check_passed", age);
+                    }
                 }
                 Event::Removed { backend, server, after, killed } => {
                     tracing::info!(backend, server, ?after, killed, "removed");

@@ -187,7 +187,7 @@ pub struct Guard {
 
 impl Default for Guard {
     fn default() -> Self {
-        Self { min_instances: 0, max_removal: Share::HALF, hold: Span(Duration::from_secs(300)) }
+        Self { min_instances: 0, max_removal: Share::HALF, hold: Span(Duration::from_mins(5)) }
     }
 }
 

@@ -203,12 +203,6 @@ impl Entry {
 }
 
 fn value(data: &Data) -> Value {
-    let named = |name: &str, rest: &str, value: Value| {
-        Value::from(BTreeMap::from([
-            (name.to_owned(), Value::normal_string(rest)),
-            ("value".to_owned(), value),
-        ]))
-    };
     match data {
         Data::Services(services) => {
             let entry = |(name, tags): (&String, &BTreeSet<String>)| {
@@ -228,11 +222,7 @@ fn value(data: &Data) -> Value {
         ])),
         Data::Names(names) => Value::from_serializable(names),
         Data::Key(Some(value)) => Value::normal_string(value),
-        Data::Keys(keys) => Value::from(
-            keys.iter()
-                .map(|(key, value)| named("key", key, Value::normal_string(value)))
-                .collect::<Vec<_>>(),
-        ),
+        Data::Keys(keys) => Value::from_serializable(keys),
         Data::Checks(checks) => Value::from_serializable(checks),
     }
 }
@@ -360,7 +350,7 @@ mod tests {
         let full = Entry::following(None, instances(&["a", "b"]), after(0));
         let empty = Entry::following(Some(&full), instances(&[]), after(10));
         let still = Entry::following(Some(&empty), instances(&[]), after(20));
-        let keep = Duration::from_secs(60);
+        let keep = Duration::from_mins(1);
         let list = still.value_with_former(keep, after(30));
         assert_eq!(list.len(), Some(2));
         assert_eq!(
@@ -381,7 +371,7 @@ mod tests {
         let first = Entry::following(None, services(&["a", "b", "c"]), after(0));
         let second = Entry::following(Some(&first), services(&["a", "b"]), after(10));
         let third = Entry::following(Some(&second), services(&["a"]), after(50));
-        let keep = Duration::from_secs(60);
+        let keep = Duration::from_mins(1);
         assert_eq!(third.value_with_former(keep, after(60)).len(), Some(3));
         assert_eq!(third.value_with_former(keep, after(70)).len(), Some(2));
         assert_eq!(third.value().len(), Some(1));

@@ -12,7 +12,7 @@ use crate::text;
 
 /// How long Consul may hold a blocking query: short enough that a connection that died
 /// unnoticed costs little, long enough that an idle cluster is idle.
-pub(crate) const WAIT: Duration = Duration::from_secs(60);
+pub(crate) const WAIT: Duration = Duration::from_mins(1);
 
 /// What one question needs besides itself.
 #[derive(Clone, Copy, Debug)]
@@ -84,7 +84,7 @@ pub(crate) async fn ask(
         Dependency::Checks { state } => {
             let answer = client.health_state(state, &query(&None)).await?;
             Ok(answer.map(|checks| {
-                let mut checks: Vec<Check> = checks.into_iter().map(check).collect();
+                let mut checks: Vec<Check> = checks.iter().map(check).collect();
                 checks.sort();
                 Data::Checks(checks)
             }))
@@ -185,7 +185,7 @@ fn services_of_node(found: consul::NodeServices) -> (Node, Vec<Instance>) {
     (node, instance::normalised(instances))
 }
 
-fn check(check: consul::Check) -> Check {
+fn check(check: &consul::Check) -> Check {
     Check {
         node: text::clean(&check.node),
         id: text::clean(&check.id),

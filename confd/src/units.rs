@@ -114,8 +114,8 @@ mod tests {
         let read = |text: &str| text.parse::<Span>().map(|span| span.0);
         assert_eq!(read("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(read("1.5s"), Ok(Duration::from_millis(1500)));
-        assert_eq!(read("5m"), Ok(Duration::from_secs(300)));
-        assert_eq!(read("1h"), Ok(Duration::from_secs(3600)));
+        assert_eq!(read("5m"), Ok(Duration::from_mins(5)));
+        assert_eq!(read("1h"), Ok(Duration::from_hours(1)));
         for bad in ["", "5", "s", "-1s", "1 s", "1d", "1e9s", "1..5s", "99999999999999999999h"] {
             assert!(read(bad).is_err(), "{bad}");
         }

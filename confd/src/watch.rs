@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use consul::{Client, Consistency};
+use consul::{Client, Consistency, Query};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
@@ -15,11 +15,16 @@ use crate::metrics::Metrics;
 use crate::snapshot::{Data, Doubt, Snapshot};
 use crate::source::{self, Asking};
 
-/// Queries under way at once; Consul's agents refuse more than 200 connections of one client.
-const CONCURRENT: usize = 100;
+/// Questions that wait for news at once. Consul's agents refuse more than 200 connections of one
+/// client; with the two constants below this makes a hundred.
+const WAITING: usize = 88;
+/// Questions that are answered at once, at the same time.
+const QUICK: usize = 10;
+/// A question that is not among the waiting ones is asked again at most this often.
+const PAUSE: Duration = Duration::from_secs(1);
 /// How long an answer that nobody asks for any more is kept current: templates that are edited
 /// or that ask now and then need not start anew.
-const UNUSED: Duration = Duration::from_secs(60);
+const UNUSED: Duration = Duration::from_mins(1);
 /// How often something is asked that Consul cannot wait for.
 const POLL: Duration = Duration::from_secs(30);
 /// An answer of at least this many things is a big one.
@@ -35,8 +40,13 @@ pub struct Watches {
     /// Who asks for what.
     wanted: Mutex<BTreeMap<String, BTreeSet<Dependency>>>,
     changed: Notify,
-    queries: Semaphore,
+    waiting: Semaphore,
+    quick: Semaphore,
     big: Semaphore,
+    /// How many questions do not wait by themselves.
+    parked: watch::Sender<usize>,
+    /// Counts up when anything in the catalog or in the checks has changed.
+    news: watch::Sender<u64>,
 }
 
 impl Watches {
@@ -49,8 +59,11 @@ impl Watches {
             snapshot: watch::Sender::default(),
             wanted: Mutex::default(),
             changed: Notify::new(),
-            queries: Semaphore::new(CONCURRENT),
+            waiting: Semaphore::new(WAITING),
+            quick: Semaphore::new(QUICK),
             big: Semaphore::new(BIG_ANSWERS),
+            parked: watch::Sender::default(),
+            news: watch::Sender::default(),
         })
     }
 
@@ -80,6 +93,9 @@ impl Watches {
     /// Watches what is wanted until `token` is cancelled.
     pub async fn run(self: Arc<Self>, token: CancellationToken) {
         let mut tasks = JoinSet::new();
+        for sentinel in [Sentinel::Catalog, Sentinel::Checks] {
+            tasks.spawn(Arc::clone(&self).stand_sentinel(sentinel));
+        }
         let mut watched = BTreeMap::<Arc<Dependency>, (AbortHandle, Option<Instant>)>::new();
         let mut refill = tokio::time::interval(Duration::from_secs(1));
         refill.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -141,26 +157,30 @@ impl Watches {
         let mut delays = daemon::backoff::delays();
         let mut failing = false;
         let mut state = State::default();
+        let mut news = self.news.subscribe();
         loop {
+            news.borrow_and_update();
             match self.ask(&dependency, &mut state).await {
-                Ok(()) => {
+                Ok(next) => {
                     if failing {
                         tracing::info!(%dependency, "answered again");
                     }
                     failing = false;
                     delays.reset();
-                    if state.index.is_none() && !state.went_back {
-                        tokio::time::sleep(POLL).await;
+                    match next {
+                        Next::Ask => {}
+                        Next::Poll => tokio::time::sleep(POLL).await,
+                        Next::Park => self.park(&mut news).await,
                     }
                 }
                 Err(error) => {
                     self.metrics.query_errors.inc();
                     let delay = delays.next_delay();
-                    let error = anyhow::Error::from(error);
+                    let error = format!("{:#}", anyhow::Error::from(error));
                     if failing {
-                        tracing::debug!(%dependency, error = format!("{error:#}"), ?delay, "no answer");
+                        tracing::debug!(%dependency, error, ?delay, "no answer");
                     } else {
-                        tracing::warn!(%dependency, error = format!("{error:#}"), ?delay, "no answer, will retry");
+                        tracing::warn!(%dependency, error, ?delay, "no answer, will retry");
                     }
                     failing = true;
                     // A Consul that comes back may have forgotten what it knew: do not wait for
@@ -172,35 +192,48 @@ impl Watches {
         }
     }
 
-    /// Asks once, and takes in the answer.
+    /// Waits for news of any kind, then a while: whoever is parked does not hurry.
+    async fn park(&self, news: &mut watch::Receiver<u64>) {
+        let _parked = Parked::new(&self.parked);
+        // The sender is part of `self`.
+        drop(tokio::time::timeout(source::WAIT, news.changed()).await);
+        tokio::time::sleep(PAUSE.mul_f64(rand::random())).await;
+    }
+
+    /// Asks once, takes in the answer, and tells what to do next.
     async fn ask(
         &self,
         dependency: &Arc<Dependency>,
         state: &mut State,
-    ) -> Result<(), consul::Error> {
-        let index = state.index.filter(|_| source::blocks(dependency));
+    ) -> Result<Next, consul::Error> {
+        let may_wait =
+            source::blocks(dependency).then(|| self.waiting.try_acquire().ok()).flatten();
+        let index = state.index.filter(|_| may_wait.is_some());
+        let quick = match index {
+            Some(_) => None,
+            None => Some(self.quick.acquire().await.expect("never closed")),
+        };
         let asking = Asking { index, consistency: Consistency::Stale };
-        let permit = self.queries.acquire().await.expect("never closed");
         let mut answer = source::ask(&self.client, dependency, asking).await?;
-        drop(permit);
-        state.went_back = false;
-        let next = consul::index::next(state.index, answer.index);
-        state.went_back = state.index.is_some() && next.is_none();
-        state.index = next;
+        drop(quick);
+        let went_back = answer.index < state.index;
+        state.index = consul::index::next(state.index, answer.index);
         if answer.value.len() >= BIG {
             // Spent for good: `run` refills.
             self.big.acquire().await.expect("never closed").forget();
         }
         let before = self.snapshot.borrow().get(dependency).cloned();
+        let unchanged = before.as_ref().is_some_and(|entry| entry.data == answer.value);
         let mut doubt = before.as_ref().and_then(|entry| entry.doubt.clone());
         if let Some(before) = &before {
             if answer.value.shrank(&before.data) {
                 let asking = Asking { index: None, consistency: Consistency::Consistent };
+                let _quick = self.quick.acquire().await.expect("never closed");
                 answer = source::ask(&self.client, dependency, asking).await?;
                 if answer.value.shrank(&before.data) {
                     doubt = self.doubt(&before.data, &answer, state.newest).await?;
                 }
-            } else if answer.value != before.data {
+            } else if !unchanged {
                 doubt = None;
             }
         }
@@ -209,7 +242,55 @@ impl Watches {
         self.snapshot.send_if_modified(|snapshot| {
             snapshot.update(dependency, answer.value, doubt, SystemTime::now())
         });
-        Ok(())
+        Ok(match may_wait {
+            _ if !source::blocks(dependency) => Next::Poll,
+            None => Next::Park,
+            // It waited for nothing: others may have more luck with its place.
+            Some(_) if index.is_some() && unchanged && *self.parked.borrow() > 0 => Next::Park,
+            Some(_) if state.index.is_none() && !went_back => Next::Poll,
+            Some(_) => Next::Ask,
+        })
+    }
+
+    /// While some questions are parked, tells them when anything at all has changed.
+    async fn stand_sentinel(self: Arc<Self>, sentinel: Sentinel) {
+        let mut parked = self.parked.subscribe();
+        let mut delays = daemon::backoff::delays();
+        let mut index = None;
+        loop {
+            // The sender is part of `self`.
+            drop(parked.wait_for(|parked| *parked > 0).await);
+            let query = Query {
+                index,
+                wait: source::WAIT,
+                consistency: Consistency::Stale,
+                ..Query::default()
+            };
+            let answered = match sentinel {
+                Sentinel::Catalog => self.client.catalog_services(&query).await.map(|a| a.index),
+                // Its index moves with every check; the failing ones are the fewest.
+                Sentinel::Checks => {
+                    self.client.health_state("critical", &query).await.map(|a| a.index)
+                }
+            };
+            match answered {
+                Ok(answered) => {
+                    delays.reset();
+                    if answered != index || answered.is_none() {
+                        self.news.send_modify(|count| *count += 1);
+                    }
+                    index = consul::index::next(index, answered);
+                    if index.is_none() {
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                }
+                // The watches themselves say what is wrong.
+                Err(_) => {
+                    index = None;
+                    tokio::time::sleep(delays.next_delay()).await;
+                }
+            }
+        }
     }
 
     /// Looks for a reason to doubt that what is missing from a consistent answer is really gone.
@@ -243,6 +324,38 @@ struct State {
     index: Option<u64>,
     /// The newest index that an answer which counted had.
     newest: Option<u64>,
-    /// The last answer's index was lower than the one before.
-    went_back: bool,
+}
+
+/// What a watch does after an answer.
+#[derive(Debug)]
+enum Next {
+    /// Ask again, waiting for news.
+    Ask,
+    /// Ask again after a while.
+    Poll,
+    /// Ask again when a sentinel has seen something.
+    Park,
+}
+
+/// What tells of changes to anything.
+#[derive(Clone, Copy, Debug)]
+enum Sentinel {
+    Catalog,
+    Checks,
+}
+
+/// Counts a parked question as long as it lives.
+struct Parked<'a>(&'a watch::Sender<usize>);
+
+impl<'a> Parked<'a> {
+    fn new(count: &'a watch::Sender<usize>) -> Self {
+        count.send_modify(|count| *count += 1);
+        Self(count)
+    }
+}
+
+impl Drop for Parked<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
 }

@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use crate::arrivals::Arrivals;
 use crate::board::{Board, Phase};
 use crate::check::Check;
 use crate::control::{Message, Workers};
@@ -26,7 +27,7 @@ use crate::wait::Collecting;
 use crate::watch::Watches;
 
 /// How often what runs is compared with what was accepted.
-const DRIFT: Duration = Duration::from_secs(60);
+const DRIFT: Duration = Duration::from_mins(1);
 
 /// How long a pass may take to end when the daemon is stopped; Docker kills after ten seconds.
 const GRACE: Duration = Duration::from_secs(5);
@@ -90,6 +91,9 @@ pub struct Worker {
     /// What the actions other than HAProxy's have loaded.
     pub(crate) others: Vec<(Action, Option<Arc<str>>)>,
     pub(crate) wanted: Option<Arc<Wanted>>,
+    pub(crate) arrivals: Arrivals,
+    /// When the source's last news came.
+    pub(crate) seen: SystemTime,
     pub(crate) fixed: Option<Fixed>,
     pub(crate) orders: mpsc::Receiver<Message>,
     pub(crate) guard: Guard,
@@ -165,6 +169,8 @@ impl Worker {
         let pinned = state.pinned()?;
         let mut worker = Self {
             orders: shared.workers.join(&resource.name),
+            arrivals: Arrivals::default(),
+            seen: SystemTime::now(),
             fixed: None,
             snapshot: shared.watches.snapshot(),
             label: OfResource { resource: resource.name.clone() },
@@ -227,6 +233,7 @@ impl Worker {
                         break;
                     }
                     self.collecting.changed(Instant::now());
+                    self.seen = SystemTime::now();
                 }
                 changed = self.templates.changed() => {
                     if changed.is_err() {

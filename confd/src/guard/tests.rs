@@ -127,7 +127,7 @@ proptest! {
     fn what_is_listed_is_always_shown_and_nothing_is_held_for_ever(
         steps in prop::collection::vec((prop::collection::btree_set(0..30_u32, 0..30), any::<bool>(), 0..100_u64), 1..20),
     ) {
-        let limits = Limits { hold: Span(Duration::from_secs(60)), ..Limits::default() };
+        let limits = Limits { hold: Span(Duration::from_mins(1)), ..Limits::default() };
         let (mut world, mut seconds) = (World::new(limits), 0);
         let mut last = Vec::new();
         for (ids, doubtful, pause) in steps {

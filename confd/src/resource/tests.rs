@@ -15,7 +15,7 @@ fn a_small_resource_has_the_documented_defaults() {
     assert_eq!(resource.name, "web");
     assert_eq!(resource.reload_min_interval.0, Duration::from_secs(1));
     assert_eq!(resource.timeout.0, Duration::from_secs(30));
-    assert_eq!(resource.guard.hold.0, Duration::from_secs(300));
+    assert_eq!(resource.guard.hold.0, Duration::from_mins(5));
     assert_eq!(resource.guard.max_removal.of(10), 5);
     assert_eq!(resource.actions(), []);
 }

@@ -126,7 +126,11 @@ impl Bed {
         address: SocketAddr,
         tags: &[&str],
     ) {
-        let meta = BTreeMap::from([("container-port".to_owned(), address.port().to_string())]);
+        let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos();
+        let meta = BTreeMap::from([
+            ("container-port".to_owned(), address.port().to_string()),
+            ("event-time".to_owned(), now.to_string()),
+        ]);
         let registration = Registration {
             id: id.to_owned(),
             name: service.to_owned(),

@@ -134,7 +134,7 @@ async fn generations_are_listed_compared_and_gone_back_to() {
     bed.until_serving("http_web", &["a"]).await;
     assert_eq!(code(&bed.run(&["unpin"])), 0);
     bed.until_serving("http_web", &["a", "b", "c", "d"]).await;
-    assert!(out(&bed.run(&["status"])).starts_with("haproxy: live"));
+    bed.until("it is live", |bed| out(&bed.run(&["status"])).starts_with("haproxy: live")).await;
     assert_eq!(code(&bed.run(&["rollback", "99"])), 1);
 }
 

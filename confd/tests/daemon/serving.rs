@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use testbed::haproxy::{Load, Web, get};
+use testbed::haproxy::{Load, Web};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::bed::Bed;
 
@@ -25,6 +26,9 @@ async fn instances_come_and_go_without_a_reload() {
     bed.register("web", "a", a.address(), &["http"]).await;
     bed.until_serving("http_web", &["a"]).await;
     assert_eq!(bed.reloads(), reloads);
+    assert!(bed.metric("confd_event_to_serving_seconds_count").await >= 9.0);
+    assert_eq!(bed.metric("confd_reloads_total").await, 1.0);
+    assert!(bed.metric("confd_reloads_avoided_total").await >= 4.0);
     assert_eq!(bed.get("/readyz").await.unwrap(), (200, "ready\n".to_owned()));
 }
 
@@ -48,7 +52,6 @@ async fn requests_go_to_the_service_that_the_host_names() {
 }
 
 async fn request(bed: &Bed, host: &str) -> String {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut stream = tokio::net::TcpStream::connect(bed.front).await.unwrap();
     let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
@@ -73,7 +76,16 @@ async fn a_service_without_the_tag_is_reached_on_its_own_port() {
     bed.client.register(&registration).await.unwrap();
     bed.start();
     bed.until_serving("tcp_plain", &["p"]).await;
-    assert_eq!(get(std::net::SocketAddr::from(([127, 0, 0, 1], port)), "/").unwrap(), "plain");
+    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    // The link stays open, as the client and the server want it.
+    let mut answer = String::new();
+    while !answer.ends_with("plain") {
+        let mut buffer = [0; 1024];
+        let read = stream.read(&mut buffer).await.unwrap();
+        assert_ne!(read, 0, "closed after {answer:?}");
+        answer.push_str(std::str::from_utf8(&buffer[..read]).unwrap());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -133,4 +145,49 @@ async fn a_steady_client_loses_nothing_while_instances_come_and_go() {
     }
     let tally = load.stop();
     assert!(tally.failures.is_empty(), "{:?}", tally.failures);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn five_hundred_services_are_followed_with_a_hundred_connections() {
+    let web = Web::start("a").unwrap();
+    let mut bed = Bed::new();
+    bed.write(
+        "conf.d/haproxy.toml",
+        &format!(
+            "[template]\nsrc = \"list.tera\"\ndest = \"{}\"\n",
+            bed.folder.path().join("list").display()
+        ),
+    );
+    bed.write("templates/list.tera", "{% for s in services() %}{% for i in service(name=s.name) %}{{ i.id }}\n{% endfor %}{% endfor %}");
+    for n in 0..500 {
+        bed.register(&format!("s{n}"), &format!("s{n}"), web.address(), &[]).await;
+    }
+    bed.start();
+    let read =
+        |bed: &Bed| std::fs::read_to_string(bed.folder.path().join("list")).unwrap_or_default();
+    bed.until("all are listed", |bed| {
+        read(bed).lines().filter(|line| line.starts_with('s')).count() == 500
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let pid = bed.confd().pid();
+    let sockets = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    let sockets = sockets.filter(|fd| {
+        let link = std::fs::read_link(fd.as_ref().unwrap().path()).unwrap_or_default();
+        link.to_string_lossy().starts_with("socket:")
+    });
+    let count = sockets.count();
+    assert!(count < 120, "{count} sockets");
+    // Wherever a service stands in the queue, its changes are seen.
+    let mut worst = Duration::ZERO;
+    for n in (0..500).step_by(50) {
+        let id = format!("new{n}");
+        bed.register(&format!("s{n}"), &id, web.address(), &[]).await;
+        let took = bed
+            .until("the new one is listed", |bed| read(bed).lines().any(|line| line == id))
+            .await;
+        worst = worst.max(took);
+    }
+    println!("500 services, {count} sockets: a change is written after {worst:?} at worst");
+    assert!(worst < Duration::from_secs(5), "{worst:?}");
 }

@@ -1,0 +1,117 @@
+//! Follows new instances from their container's event to serving. Pure: no I/O, no clock, no async.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::dependency::Dependency;
+use crate::instance::Instance;
+use crate::snapshot::{Data, Snapshot};
+use crate::text;
+
+/// The meta key under which registrator notes the time of the container's event, in nanoseconds since 1970.
+const EVENT_TIME: &str = "event-time";
+/// What is older was not waiting for us: it ran before this process did.
+const OLDEST: Duration = Duration::from_mins(1);
+
+/// New instances on their way to serving: the time of each one's event, by the name HAProxy knows it under.
+#[derive(Debug, Default)]
+pub(crate) struct Arrivals {
+    known: BTreeSet<(String, String)>,
+    /// Rendered, and not yet live.
+    rendered: BTreeMap<String, SystemTime>,
+    /// Live, and maybe waiting for a first check.
+    live: BTreeMap<String, SystemTime>,
+}
+
+impl Arrivals {
+    /// Notes what has been rendered, and returns how long ago the events of what is new were.
+    pub(crate) fn rendered(
+        &mut self,
+        asked: &BTreeSet<Dependency>,
+        snapshot: &Snapshot,
+        now: SystemTime,
+    ) -> Vec<Duration> {
+        let mut ages = Vec::new();
+        let mut known = BTreeSet::new();
+        for instance in
+            asked.iter().filter_map(|d| snapshot.get(d)).flat_map(|e| instances(&e.data))
+        {
+            let identity = (instance.node.clone(), instance.id.clone());
+            if !self.known.contains(&identity)
+                && let Some(event) = event_time(instance)
+                && let Ok(age) = now.duration_since(event)
+                && age < OLDEST
+                && !known.contains(&identity)
+            {
+                self.rendered.insert(text::haproxy_name(&instance.id), event);
+                ages.push(age);
+            }
+            known.insert(identity);
+        }
+        self.known = known;
+        ages
+    }
+
+    /// Notes that what was rendered is live, and returns how long ago the events were.
+    pub(crate) fn live(&mut self, now: SystemTime) -> Vec<Duration> {
+        let arrived = std::mem::take(&mut self.rendered);
+        let ages = arrived.values().map(|event| age(*event, now)).collect();
+        self.live.extend(arrived);
+        self.live.retain(|_, event| age(*event, now) < OLDEST);
+        ages
+    }
+
+    /// Notes that a server serves, and returns how long ago its event was.
+    pub(crate) fn serving(&mut self, server: &str, now: SystemTime) -> Option<Duration> {
+        self.live
+            .remove(server)
+            .or_else(|| self.rendered.get(server).copied())
+            .map(|at| age(at, now))
+    }
+}
+
+fn age(event: SystemTime, now: SystemTime) -> Duration {
+    now.duration_since(event).unwrap_or_default()
+}
+
+fn instances(data: &Data) -> &[Instance] {
+    match data {
+        Data::Instances(instances) => instances,
+        _ => &[],
+    }
+}
+
+fn event_time(instance: &Instance) -> Option<SystemTime> {
+    let nanos = instance.meta.get(EVENT_TIME)?.parse().ok()?;
+    UNIX_EPOCH.checked_add(Duration::from_nanos(nanos))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dependency::Service;
+
+    fn at(seconds: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_new_instance_is_followed_once_from_its_event_to_serving() {
+        let rng = Dependency::Service(Service::named("rng"));
+        let asked = BTreeSet::from([rng.clone()]);
+        let meta = BTreeMap::from([(EVENT_TIME.to_owned(), "1000000000000".to_owned())]);
+        let instance = Instance { id: "a b".into(), meta, ..Instance::default() };
+        let mut snapshot = Snapshot::default();
+        snapshot.update(&rng.into(), Data::Instances(vec![instance]), None, at(0));
+        let mut arrivals = Arrivals::default();
+        let seconds = Duration::from_secs;
+        assert_eq!(arrivals.rendered(&asked, &snapshot, at(1001)), [seconds(1)]);
+        assert_eq!(arrivals.rendered(&asked, &snapshot, at(1002)), []);
+        assert_eq!(arrivals.live(at(1003)), [seconds(3)]);
+        assert_eq!(arrivals.live(at(1003)), []);
+        let server = text::haproxy_name("a b");
+        assert_eq!(arrivals.serving(&server, at(1004)), Some(seconds(4)));
+        assert_eq!(arrivals.serving(&server, at(1005)), None);
+        assert_eq!(Arrivals::default().rendered(&asked, &snapshot, at(2000)), [], "it is old");
+    }
+}
