@@ -30,10 +30,12 @@ step() {
   local text=$1 start=$SECONDS status=0 log pid
   shift
   log=$(mktemp)
+  set -m # a process group of its own, so that ending it ends all of it
   "$@" >"$log" 2>&1 </dev/null &
   pid=$!
+  set +m
   # shellcheck disable=SC2064 # these are the values that are meant
-  trap "kill $pid 2>/dev/null; rm -f '$log'; exit 130" INT TERM
+  trap "kill -- -$pid 2>/dev/null; rm -f '$log'; exit 130" INT TERM
   [ -t 1 ] || printf '    %s ...\n' "$text"
   while kill -0 "$pid" 2>/dev/null; do
     [ ! -t 1 ] || printf '\r\033[K    %s ... %d s  \033[2m%.60s\033[0m' "$text" $((SECONDS - start)) "$(tail -n 1 "$log" | tr -d '\r\033')"
