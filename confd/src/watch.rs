@@ -1,10 +1,12 @@
 //! Keeps the snapshot up to date: one watch per question, however many templates ask it.
 
+mod sentinel;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use consul::{Client, Consistency, Query};
+use consul::{Client, Consistency};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
@@ -14,6 +16,7 @@ use crate::dependency::Dependency;
 use crate::metrics::Metrics;
 use crate::snapshot::{Data, Doubt, Snapshot};
 use crate::source::{self, Asking};
+use sentinel::{Parked, Sentinel};
 
 /// Questions that wait for news at once. Consul's agents refuse more than 200 connections of one
 /// client; with the two constants below this makes a hundred.
@@ -252,47 +255,6 @@ impl Watches {
         })
     }
 
-    /// While some questions are parked, tells them when anything at all has changed.
-    async fn stand_sentinel(self: Arc<Self>, sentinel: Sentinel) {
-        let mut parked = self.parked.subscribe();
-        let mut delays = daemon::backoff::delays();
-        let mut index = None;
-        loop {
-            // The sender is part of `self`.
-            drop(parked.wait_for(|parked| *parked > 0).await);
-            let query = Query {
-                index,
-                wait: source::WAIT,
-                consistency: Consistency::Stale,
-                ..Query::default()
-            };
-            let answered = match sentinel {
-                Sentinel::Catalog => self.client.catalog_services(&query).await.map(|a| a.index),
-                // Its index moves with every check; the failing ones are the fewest.
-                Sentinel::Checks => {
-                    self.client.health_state("critical", &query).await.map(|a| a.index)
-                }
-            };
-            match answered {
-                Ok(answered) => {
-                    delays.reset();
-                    if answered != index || answered.is_none() {
-                        self.news.send_modify(|count| *count += 1);
-                    }
-                    index = consul::index::next(index, answered);
-                    if index.is_none() {
-                        tokio::time::sleep(PAUSE).await;
-                    }
-                }
-                // The watches themselves say what is wrong.
-                Err(_) => {
-                    index = None;
-                    tokio::time::sleep(delays.next_delay()).await;
-                }
-            }
-        }
-    }
-
     /// Looks for a reason to doubt that what is missing from a consistent answer is really gone.
     async fn doubt(
         &self,
@@ -335,27 +297,4 @@ enum Next {
     Poll,
     /// Ask again when a sentinel has seen something.
     Park,
-}
-
-/// What tells of changes to anything.
-#[derive(Clone, Copy, Debug)]
-enum Sentinel {
-    Catalog,
-    Checks,
-}
-
-/// Counts a parked question as long as it lives.
-struct Parked<'a>(&'a watch::Sender<usize>);
-
-impl<'a> Parked<'a> {
-    fn new(count: &'a watch::Sender<usize>) -> Self {
-        count.send_modify(|count| *count += 1);
-        Self(count)
-    }
-}
-
-impl Drop for Parked<'_> {
-    fn drop(&mut self) {
-        self.0.send_modify(|count| *count -= 1);
-    }
 }

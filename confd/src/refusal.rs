@@ -1,0 +1,87 @@
+//! What a pass does when a text is refused: back to the last good one, and on without whoever is to blame.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::bisect::Search;
+use crate::board::Phase;
+use crate::dependency::Dependency;
+use crate::template;
+use crate::worker::{LeftOut, Worker};
+
+impl Worker {
+    /// Gives up a text that is wrong, and goes back to the last one that was right.
+    pub(crate) async fn reject(&mut self, text: Arc<str>, why: &str) {
+        self.shared.metrics.rejections.get_or_create(&self.label).inc();
+        self.report(Phase::Failing(why.to_owned()));
+        let live = self.haproxy.as_ref().is_some_and(|haproxy| haproxy.accepted() == Some(&text));
+        self.refused = Some(text);
+        if let (true, Some(haproxy), Some(good)) = (live, &mut self.haproxy, &self.on_disk) {
+            match haproxy.apply(good).await {
+                Ok(applied) => self.applied(&applied),
+                Err(error) => self.fail(&error),
+            }
+        }
+    }
+
+    /// If one service alone makes the text wrong, goes on without it.
+    pub(crate) async fn leave_out_culprit(&mut self) {
+        // A second one at a time is a mistake of the template's, most likely.
+        if self.left_out.is_some() {
+            return;
+        }
+        let (Some(wanted), Some(templates)) =
+            (self.wanted.clone(), self.templates.borrow().clone())
+        else {
+            return;
+        };
+        let names: BTreeSet<String> = wanted
+            .asked
+            .iter()
+            .filter_map(|dependency| match dependency {
+                Dependency::Service(service) => Some(service.name.clone()),
+                _ => None,
+            })
+            .collect();
+        let mut search = Search::new(names.into_iter().collect());
+        while let Some(without) = search.question() {
+            let rest = wanted.snapshot.without(without);
+            let rendered = templates.render(rest, SystemTime::now()).map(|r| r.outcome);
+            let passes = match rendered {
+                Ok(template::Outcome::Rendered(text)) => {
+                    self.destination.judge(&text).await.is_ok()
+                }
+                _ => false,
+            };
+            search.answer(passes);
+        }
+        let Some(name) = search.found().map(ToOwned::to_owned) else { return };
+        tracing::error!(
+            resource = self.resource.name,
+            service = name,
+            "left out: with it the text is refused"
+        );
+        let asked: BTreeSet<Dependency> = about(&name, &wanted.asked);
+        let known = wanted.snapshot.known(&name, &asked);
+        self.left_out = Some(LeftOut { name, asked, known });
+        self.render();
+    }
+
+    /// A text that HAProxy refused to load must not be what it finds when it starts again.
+    pub(crate) async fn restore_file(&mut self) {
+        let accepted = self.haproxy.as_ref().and_then(|h| h.accepted()).map(ToOwned::to_owned);
+        let Some(accepted) = accepted else { return };
+        let text: Arc<str> = accepted.into();
+        match self.destination.clone().replace(Arc::clone(&text)).await {
+            Ok(()) => self.on_disk = Some(text),
+            Err(error) => self.fail(&error),
+        }
+    }
+}
+
+/// Returns those of `asked` that are about the instances of one service.
+fn about(name: &str, asked: &BTreeSet<Dependency>) -> BTreeSet<Dependency> {
+    let about = |d: &&Dependency| matches!(d, Dependency::Service(service) if service.name == name);
+    asked.iter().filter(about).cloned().collect()
+}

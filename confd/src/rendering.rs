@@ -1,0 +1,122 @@
+//! The first half of a pass: from the latest snapshot to the text that is wanted.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tokio::time::Instant;
+
+use crate::board::Phase;
+use crate::snapshot::Snapshot;
+use crate::template;
+use crate::worker::{Wanted, Worker};
+
+impl Worker {
+    /// Renders from the latest snapshot. Unless the template gives a text, what is wanted stays.
+    pub(crate) fn render(&mut self) {
+        self.collecting.acted(Instant::now());
+        let snapshot = self.snapshot.borrow_and_update().clone();
+        // Without a readable template, what was accepted last stays.
+        let Some(templates) = self.templates.borrow_and_update().clone() else { return };
+        let now = SystemTime::now();
+        let snapshot = self.guarded(&snapshot, now);
+        let snapshot = self.without_left_out(snapshot);
+        let rendering = match templates.render(snapshot.clone(), now) {
+            Ok(rendering) => rendering,
+            Err(error) => {
+                self.shared.metrics.render_errors.get_or_create(&self.label).inc();
+                return self.report(Phase::Failing(error.to_string()));
+            }
+        };
+        self.guard.note(&rendering.asked, &snapshot);
+        self.asked.clone_from(&rendering.asked);
+        // What is left out must be watched too, or its mending would not be noticed.
+        let left_out = self.left_out.iter().flat_map(|left_out| left_out.asked.clone());
+        let watched = rendering.asked.iter().cloned().chain(left_out).collect();
+        self.shared.watches.want(&self.resource.name, watched);
+        match rendering.outcome {
+            template::Outcome::Rendered(text) => {
+                if self.is_fixed(&text) {
+                    return;
+                }
+                if self.wanted.as_ref().is_none_or(|wanted| *wanted.text != *text) {
+                    self.shared.metrics.renders.get_or_create(&self.label).inc();
+                    self.retry = None;
+                }
+                let rendered = SystemTime::now();
+                for age in self.arrivals.rendered(&rendering.asked, &snapshot, rendered) {
+                    let waited = rendered.duration_since(self.seen).unwrap_or_default();
+                    self.observe("seen", age.saturating_sub(waited));
+                    self.observe("rendered", age);
+                }
+                let wanted = Wanted { text: text.into(), asked: rendering.asked, snapshot };
+                self.wanted = Some(Arc::new(wanted));
+            }
+            template::Outcome::NotReady(why) => self.report(Phase::Waiting(why)),
+            template::Outcome::Pending(missing) => {
+                let first = missing.first().map(ToString::to_string).unwrap_or_default();
+                let why = format!("no answer yet to {} questions, such as: {first}", missing.len());
+                if self.rendered() {
+                    tracing::debug!(resource = self.resource.name, why, "waiting");
+                } else {
+                    self.shared.board.report(&self.resource.name, Phase::Waiting(why));
+                }
+            }
+        }
+    }
+
+    /// Tells whether an earlier generation is wanted instead of `rendered`.
+    pub(crate) fn is_fixed(&mut self, rendered: &str) -> bool {
+        match &self.fixed {
+            Some(fixed) if fixed.pinned || fixed.instead_of.as_deref() == Some(rendered) => true,
+            _ => {
+                self.fixed = None;
+                false
+            }
+        }
+    }
+
+    /// Returns the snapshot with what the guard holds, and says what that is.
+    pub(crate) fn guarded(&mut self, snapshot: &Snapshot, now: SystemTime) -> Snapshot {
+        let before: BTreeSet<String> = self.guard.holds().keys().map(ToString::to_string).collect();
+        let guarded = self.guard.filter(&self.asked, snapshot, &self.resource.guard, now);
+        let holds = self.guard.holds();
+        for (question, hold) in holds.iter().filter(|(q, _)| !before.contains(&q.to_string())) {
+            self.shared.metrics.guard_holds.get_or_create(&self.label).inc();
+            tracing::error!(
+                resource = self.resource.name,
+                %question,
+                held = hold.held.len(),
+                because = %hold.doubt,
+                "holding what vanished at once; `confd accept` lets it go"
+            );
+        }
+        let now: BTreeSet<String> = holds.keys().map(ToString::to_string).collect();
+        for question in before.difference(&now) {
+            tracing::info!(resource = self.resource.name, question, "no longer held");
+        }
+        let count = i64::try_from(holds.len()).unwrap_or(i64::MAX);
+        self.shared.metrics.guard_holding.get_or_create(&self.label).set(count);
+        guarded
+    }
+
+    /// Tells whether the template has given a text since the start.
+    pub(crate) fn rendered(&self) -> bool {
+        self.wanted.as_ref().is_some_and(|wanted| !wanted.asked.is_empty())
+    }
+
+    /// Takes out the service that is left out, unless the source says something new about it.
+    pub(crate) fn without_left_out(&mut self, snapshot: Snapshot) -> Snapshot {
+        let Some(left_out) = &self.left_out else { return snapshot };
+        if snapshot.known(&left_out.name, &left_out.asked) == left_out.known {
+            return snapshot.without(std::slice::from_ref(&left_out.name));
+        }
+        tracing::info!(
+            resource = self.resource.name,
+            service = left_out.name,
+            "has changed: it gets another chance"
+        );
+        self.left_out = None;
+        snapshot
+    }
+}
