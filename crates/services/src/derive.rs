@@ -18,10 +18,8 @@ use crate::warnings::Warnings;
 
 /// Images that make up this system; their containers are registered only under a name of their own choice.
 const SYSTEM_IMAGES: [&str; 4] = ["registrator", "confd", "consul", "ambassador"];
-/// Labels that begin so mark this system's containers …
-const SYSTEM_LABELS: &str = "ambassador.";
-/// … but for this one, by which clients ask for an ambassador.
-const UPSTREAMS: &str = "ambassador.upstreams";
+/// Labels that mark this system's containers: the ambassadors that the node agent makes, and whatever is declared one.
+const SYSTEM_LABELS: [&str; 2] = ["ambassador.container", "ambassador.system"];
 /// How many containers are followed from one network to the next; Docker itself allows one.
 const HOPS: usize = 4;
 
@@ -84,8 +82,7 @@ fn network<'a: 'b, 'b>(
 }
 
 fn is_system(container: &Container) -> bool {
-    let mut labels = container.labels.keys();
-    labels.any(|key| key.starts_with(SYSTEM_LABELS) && key != UPSTREAMS)
+    SYSTEM_LABELS.iter().any(|label| container.labels.contains_key(*label))
         || name::image(&container.image).is_some_and(|name| SYSTEM_IMAGES.contains(&name))
 }
 

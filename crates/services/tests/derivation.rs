@@ -257,6 +257,11 @@ fn the_systems_own_containers_are_left_out_unless_they_ask_by_name() {
     assert_eq!(with(json!({"ambassador.container": "c"})), 0);
     assert_eq!(with(json!({"ambassador.container": "c", "SERVICE_NAME": "me"})), 1);
     assert_eq!(
+        with(json!({"ambassador.base": "x"})),
+        1,
+        "an image's label says nothing of the container"
+    );
+    assert_eq!(
         with(json!({"ambassador.upstreams": "rng:80"})),
         1,
         "a client is no system container"
