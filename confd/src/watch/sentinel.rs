@@ -30,22 +30,19 @@ impl Watches {
                     self.client.health_state("critical", &query).await.map(|a| a.index)
                 }
             };
-            match answered {
-                Ok(answered) => {
-                    delays.reset();
-                    if answered != index || answered.is_none() {
-                        self.news.send_modify(|count| *count += 1);
-                    }
-                    index = consul::index::next(index, answered);
-                    if index.is_none() {
-                        tokio::time::sleep(PAUSE).await;
-                    }
+            if let Ok(answered) = answered {
+                delays.reset();
+                if answered != index || answered.is_none() {
+                    self.news.send_modify(|count| *count += 1);
                 }
+                index = consul::index::next(index, answered);
+                if index.is_none() {
+                    tokio::time::sleep(PAUSE).await;
+                }
+            } else {
                 // The watches themselves say what is wrong.
-                Err(_) => {
-                    index = None;
-                    tokio::time::sleep(delays.next_delay()).await;
-                }
+                index = None;
+                tokio::time::sleep(delays.next_delay()).await;
             }
         }
     }

@@ -27,7 +27,7 @@ async fn instances_come_and_go_without_a_reload() {
     bed.until_serving("http_web", &["a"]).await;
     assert_eq!(bed.reloads(), reloads);
     assert!(bed.metric("confd_event_to_serving_seconds_count").await >= 9.0);
-    assert_eq!(bed.metric("confd_reloads_total").await, 1.0);
+    assert!(bed.metric("confd_reloads_total").await < 1.5, "more than the first reload");
     assert!(bed.metric("confd_reloads_avoided_total").await >= 4.0);
     assert_eq!(bed.get("/readyz").await.unwrap(), (200, "ready\n".to_owned()));
 }
