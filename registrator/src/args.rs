@@ -238,7 +238,10 @@ impl Args {
     #[must_use]
     pub fn parse_from_env() -> Self {
         let words = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
-        Self::parse_from(legacy::rewrite(words))
+        let mut args = Self::parse_from(legacy::rewrite(words));
+        // It writes down whole containers, with all that is secret in their environment.
+        args.log.log = args.log.log.with_target("bollard", tracing::Level::INFO);
+        args
     }
 
     /// Returns how to speak to Consul.

@@ -41,6 +41,8 @@ use known::Known;
 const LAST_PASS: Duration = Duration::from_secs(5);
 /// How long until Docker is asked again about a suspicious list.
 const DOUBT: Duration = Duration::from_secs(2);
+/// How long a pass waits for more, while more containers wait than are looked at at a time.
+const COLLECT: Duration = Duration::from_millis(50);
 /// How long changes of the journal are collected before it is written.
 const JOURNAL_PAUSE: Duration = Duration::from_millis(100);
 /// Added to a container's stop time-out: the engine needs a moment, too.
@@ -104,6 +106,7 @@ struct Clock {
     renewal: Option<Instant>,
     doubt: Option<Instant>,
     journal: Option<Instant>,
+    collect: Option<Instant>,
 }
 
 impl Controller {
@@ -155,7 +158,8 @@ impl Controller {
                 () = tokio::time::sleep_until(deadline) => self.tick().await,
             }
             self.start_looking();
-            if self.due && !self.is_pausing() {
+            let waits = self.is_collecting() || self.is_pausing();
+            if self.due && !waits {
                 tokio::select! {
                     () = self.pass() => {}
                     () = async { token.cancelled().await; tokio::time::sleep(LAST_PASS).await } => break,
@@ -168,6 +172,20 @@ impl Controller {
     /// While Consul is away, passes wait for the next retry.
     fn is_pausing(&self) -> bool {
         self.consul_away.is_some() && self.clock.retry.is_some_and(|retry| retry > Instant::now())
+    }
+
+    /// While many containers wait to be looked at, passes wait a moment for more of them.
+    fn is_collecting(&mut self) -> bool {
+        if !self.due || !self.look.is_crowded() {
+            self.clock.collect = None;
+            return false;
+        }
+        let end = *self.clock.collect.get_or_insert_with(|| Instant::now() + COLLECT);
+        let collecting = Instant::now() < end;
+        if !collecting {
+            self.clock.collect = None;
+        }
+        collecting
     }
 
     fn notice(&mut self, pending: Pending) {
@@ -216,10 +234,11 @@ impl Controller {
     }
 
     fn deadline(&self) -> Instant {
-        let Clock { resync, retry, renewal, doubt, journal } = self.clock;
+        let Clock { resync, retry, renewal, doubt, journal, collect } = self.clock;
         let drains = self.containers.values().filter_map(Known::drained_until).min();
         let beat = self.beats.values().min().copied();
-        let soonest = [resync, retry, renewal, doubt, journal, drains, beat, self.look.retry];
+        let soonest =
+            [resync, retry, renewal, doubt, journal, collect, drains, beat, self.look.retry];
         let far = Instant::now() + Duration::from_secs(3600);
         soonest.into_iter().flatten().min().unwrap_or(far)
     }

@@ -61,6 +61,11 @@ impl Look {
         }
     }
 
+    /// Tells whether more containers are to be looked at than can be at a time.
+    pub(crate) fn is_crowded(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// Tells whether a container, by its short ID, is still to be looked at.
     pub(crate) fn is_pending(&self, short_id: &str) -> bool {
         let ids = self.waiting.iter().chain(self.busy.keys()).chain(&self.failed);

@@ -51,7 +51,7 @@ fn a_crashed_agent_gets_its_keys_back() {
 
 #[test]
 fn an_agent_that_was_frozen_for_half_a_minute_catches_up() {
-    let mut world = World::new();
+    let world = World::new();
     some(&world);
     world.start(&[]).settle();
     world.consul.pause().unwrap();
@@ -66,7 +66,7 @@ fn an_agent_that_was_frozen_for_half_a_minute_catches_up() {
 
 #[test]
 fn an_engine_that_restarts_is_followed_again() {
-    let mut world = World::new();
+    let world = World::new();
     some(&world);
     world.start(&[]).settle();
     world.docker.restart().unwrap();
@@ -80,7 +80,7 @@ fn an_engine_that_restarts_is_followed_again() {
 
 #[test]
 fn an_engine_that_crashed_changes_nothing_until_it_is_back() {
-    let mut world = World::new();
+    let world = World::new();
     some(&world);
     world.start(&[]).settle();
     world.docker.kill().unwrap();
@@ -92,7 +92,7 @@ fn an_engine_that_crashed_changes_nothing_until_it_is_back() {
 
 #[test]
 fn a_registrator_killed_in_the_middle_of_two_hundred_starts_and_stops_misses_none() {
-    let mut world = World::new();
+    let world = World::new();
     world.start(&[]);
     let script = "for i in $(seq 25); do
         docker run -d --init --expose 80 --name b$0-$i busybox sleep infinity &&
@@ -123,7 +123,7 @@ fn a_registrator_killed_in_the_middle_of_two_hundred_starts_and_stops_misses_non
 
 #[test]
 fn bursts_of_starts_and_stops_lose_nothing() {
-    let mut world = World::new();
+    let world = World::new();
     world.start(&[]).settle();
     let burst = |command: &str| {
         let script = format!("seq 50 | xargs -P 8 -I N {command}");
@@ -145,7 +145,7 @@ fn bursts_of_starts_and_stops_lose_nothing() {
 
 #[test]
 fn a_registrator_that_was_stopped_leaves_everything_and_its_successor_takes_over() {
-    let mut world = World::new();
+    let world = World::new();
     some(&world);
     world.start(&[]).settle();
     let before = world.keys("services/");

@@ -6,7 +6,7 @@ use crate::world::{SOON, World};
 
 #[test]
 fn a_container_is_registered_when_it_starts_and_removed_when_it_stops() {
-    let mut world = World::new();
+    let world = World::new();
     world.run("early", &[]);
     world.start(&[]).settle();
     let id = world.run("late", &["--label", "SERVICE_NAME=web", "--label", "SERVICE_TAGS=a,b"]);
@@ -31,7 +31,7 @@ fn a_container_is_registered_when_it_starts_and_removed_when_it_stops() {
 
 #[test]
 fn an_instance_is_drained_from_the_stop_signal_on_and_comes_back_if_it_survives() {
-    let mut world = World::new();
+    let world = World::new();
     world.start(&[]);
     let trap = "trap : TERM; while :; do sleep 0.1; done";
     let run = ["run", "-d", "--name", "stubborn", "--expose", "80", "--stop-timeout", "1"];
@@ -53,7 +53,7 @@ fn an_instance_is_drained_from_the_stop_signal_on_and_comes_back_if_it_survives(
 
 #[test]
 fn a_paused_container_is_critical_until_it_goes_on() {
-    let mut world = World::new();
+    let world = World::new();
     world.run("one", &[]);
     world.start(&[]).settle();
     let status = || {
@@ -71,7 +71,7 @@ fn a_paused_container_is_critical_until_it_goes_on() {
 
 #[test]
 fn a_rename_moves_the_id_and_leaves_nothing_of_the_old_one() {
-    let mut world = World::new();
+    let world = World::new();
     world.run("before", &[]);
     world.start(&[]).settle();
     world.docker.cli(&["rename", "before", "after"]).unwrap();
@@ -81,7 +81,7 @@ fn a_rename_moves_the_id_and_leaves_nothing_of_the_old_one() {
 
 #[test]
 fn joining_and_leaving_networks_moves_the_address() {
-    let mut world = World::new();
+    let world = World::new();
     world.docker.cli(&["network", "create", "--subnet", "10.77.0.0/24", "apart"]).unwrap();
     world.run("one", &[]);
     world.start(&["--network", "apart"]).settle();

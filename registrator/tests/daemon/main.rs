@@ -2,5 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 mod faults;
+mod keep;
 mod life;
+mod secure;
 mod world;

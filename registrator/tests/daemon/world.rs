@@ -1,5 +1,6 @@
 //! What a test works with: an engine, an agent, and a registrator between them.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::process::{Command, Output};
@@ -21,7 +22,7 @@ const POLL: Duration = Duration::from_millis(20);
 pub(crate) struct World {
     pub(crate) docker: MutexGuard<'static, Docker>,
     pub(crate) consul: Consul,
-    pub(crate) registrator: Option<Process>,
+    pub(crate) registrator: RefCell<Option<Process>>,
     client: Client,
     runtime: Runtime,
     folder: tempfile::TempDir,
@@ -45,7 +46,15 @@ impl World {
             ("CONSUL_HTTP_ADDR".to_owned(), consul.url()),
             ("LISTEN".to_owned(), String::new()),
         ];
-        Self { docker, consul, registrator: None, client, runtime, folder, environment }
+        Self {
+            docker,
+            consul,
+            registrator: RefCell::new(None),
+            client,
+            runtime,
+            folder,
+            environment,
+        }
     }
 
     /// Sets an environment variable of the registrators started from now on.
@@ -61,10 +70,10 @@ impl World {
     }
 
     /// Starts a registrator for exposed ports, with further arguments.
-    pub(crate) fn start(&mut self, args: &[&str]) -> &mut Self {
+    pub(crate) fn start(&self, args: &[&str]) -> &Self {
         let command = self.command(&[&["--internal"], args].concat());
         let log = File::options().create(true).append(true).open(self.log_file()).unwrap();
-        self.registrator = Some(Process::spawn(&command, Some(&log)).unwrap());
+        self.registrator.replace(Some(Process::spawn(&command, Some(&log)).unwrap()));
         self
     }
 
@@ -77,7 +86,10 @@ impl World {
 
     /// Runs a registrator command to its end.
     pub(crate) fn output(&self, args: &[&str]) -> Output {
-        self.command(args).output().unwrap()
+        let command = self.command(args);
+        let mut limited = Command::new("timeout");
+        limited.arg("40").arg(command.get_program()).args(command.get_args());
+        limited.envs(self.environment.iter().cloned()).output().unwrap()
     }
 
     /// Returns all that the registrators said.
@@ -90,12 +102,12 @@ impl World {
     }
 
     /// Ends the registrator as a crash would.
-    pub(crate) fn kill_registrator(&mut self) {
+    pub(crate) fn kill_registrator(&self) {
         self.registrator.take().unwrap().kill().unwrap();
     }
 
     /// Ends the registrator in good order.
-    pub(crate) fn stop_registrator(&mut self) {
+    pub(crate) fn stop_registrator(&self) {
         let registrator = self.registrator.take().unwrap();
         registrator.signal(nix::sys::signal::Signal::SIGTERM).unwrap();
         let status = registrator.wait(SOON * 2).unwrap();

@@ -1,0 +1,241 @@
+//! Access rules, TLS, secrets, and containers that mean harm.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use testbed::consul::{Consul, free_port};
+use testbed::docker::Docker;
+use testbed::process::Process;
+
+use crate::world::World;
+
+/// A token that may do everything, and must never be seen.
+const MASTER: &str = "5e5a3e00-0000-4000-8000-00000000beef";
+
+fn openssl(folder: &Path, line: &str) {
+    let words = line.split_whitespace();
+    let output = Command::new("openssl").args(words).current_dir(folder).output();
+    let output = output.expect("openssl is not installed: apt-get install openssl");
+    assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Writes `ca.pem`, and `cert.pem` and `key.pem` for a server and client on this machine.
+fn certificates(folder: &Path) {
+    fs::write(
+        folder.join("names"),
+        "subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n",
+    )
+    .unwrap();
+    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+    openssl(
+        folder,
+        &format!("req -x509 {key} -keyout ca-key.pem -out ca.pem -days 2 -subj /CN=tests"),
+    );
+    openssl(folder, &format!("req {key} -keyout key.pem -out request.pem -subj /CN=localhost"));
+    openssl(
+        folder,
+        "x509 -req -in request.pem -CA ca.pem -CAkey ca-key.pem -CAcreateserial -days 2 -extfile names -out cert.pem",
+    );
+}
+
+#[test]
+fn the_printed_policy_is_enough_where_everything_else_is_denied() {
+    let mut world = World::with(Consul::options().deny_all_but(MASTER).start().unwrap());
+    world.look_with(MASTER);
+    world.set("CONSUL_HTTP_TOKEN", MASTER);
+    let policy = String::from_utf8(world.output(&["acl-policy"]).stdout).unwrap();
+    assert!(policy.contains("agent \"node1\""), "{policy}");
+    let file = world.consul.folder().join("policy.hcl");
+    fs::write(&file, &policy).unwrap();
+    let rules = format!("@{}", file.display());
+    world.consul.command(&["acl", "policy", "create", "-name", "ours", "-rules", &rules]).unwrap();
+    let created = world
+        .consul
+        .command(&["acl", "token", "create", "-policy-name", "ours", "-format", "json"])
+        .unwrap();
+    let created: serde_json::Value = serde_json::from_str(&created).unwrap();
+    let token = created["SecretID"].as_str().unwrap();
+    // The token's file is empty of use at first, and is read again when it changes.
+    let token_file = world.consul.folder().join("token");
+    fs::write(&token_file, "00000000-1111-2222-3333-444444444444").unwrap();
+    world.set("CONSUL_HTTP_TOKEN", "");
+    world.set("CONSUL_HTTP_TOKEN_FILE", &token_file.display().to_string());
+    world.run("one", &["--label", "SERVICE_CHECK_TTL=30s"]);
+    world.start(&["--log", "debug"]);
+    world.until("refused", || world.log().contains("waiting for consul"));
+    fs::write(&token_file, token).unwrap();
+    world.settle();
+    world.docker.cli(&["pause", "one"]).unwrap();
+    world.until("critical", || world.checks().contains_key("node1:one:80:docker-health"));
+    world.docker.cli(&["unpause", "one"]).unwrap();
+    world.until("journal", || !world.keys("services-events/").is_empty());
+    world.docker.cli(&["stop", "one"]).unwrap();
+    world.settle();
+    for secret in [token, MASTER, "444444444444"] {
+        assert!(!world.log().contains(secret), "a token was logged");
+    }
+}
+
+#[test]
+fn consul_is_spoken_to_over_tls_with_a_certificate_of_our_own_and_checked() {
+    let folder = tempfile::tempdir().unwrap();
+    certificates(folder.path());
+    let port = free_port().unwrap();
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let config = serde_json::json!({
+        "ports": {"https": port}, "ca_file": file("ca.pem"), "cert_file": file("cert.pem"),
+        "key_file": file("key.pem"), "verify_incoming_https": true,
+    });
+    let mut world = World::with(Consul::options().config(&config.to_string()).start().unwrap());
+    world.run("one", &[]);
+    world.set("CONSUL_HTTP_ADDR", &format!("https://localhost:{port}"));
+    world.set("CONSUL_CACERT", &file("ca.pem"));
+    let refused = world.start(&[]);
+    refused
+        .until("without a certificate of its own", || world.log().contains("waiting for consul"));
+    world.kill_registrator();
+    world.set("CONSUL_CLIENT_CERT", &file("cert.pem"));
+    world.set("CONSUL_CLIENT_KEY", &file("key.pem"));
+    world.start(&[]).settle();
+    world.kill_registrator();
+    fs::copy(file("cert.pem"), file("other.pem")).unwrap();
+    world.set("CONSUL_TLS_SERVER_NAME", "elsewhere.example");
+    world.start(&[]);
+    world.until("another name", || world.log().matches("waiting for consul").count() == 2);
+}
+
+#[test]
+fn docker_is_spoken_to_over_tcp_with_and_without_tls() {
+    let folder = tempfile::tempdir().unwrap();
+    certificates(folder.path());
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let engine = Docker::start_with(&[
+        "--host",
+        "tcp://127.0.0.1:2376",
+        "--tlsverify",
+        "--tlscacert",
+        &file("ca.pem"),
+        "--tlscert",
+        &file("cert.pem"),
+        "--tlskey",
+        &file("key.pem"),
+    ])
+    .unwrap();
+    engine.run("far", &["--expose", "80"]).unwrap();
+    let mut world = World::new();
+    // The engine listens in a network of its own: this is the way in.
+    let forward = |to: &str| {
+        let port = free_port().unwrap();
+        let mut socat = Command::new("socat");
+        socat.arg(format!("TCP-LISTEN:{port},bind=127.0.0.1,reuseaddr,fork")).arg(to);
+        let process = Process::spawn(socat.stderr(Stdio::null()), None).unwrap();
+        (port, process)
+    };
+    let plain = forward(&format!("UNIX-CONNECT:{}", engine.socket().display()));
+    world.set("DOCKER_HOST", &format!("tcp://127.0.0.1:{}", plain.0));
+    world.start(&[]);
+    world.until("over tcp", || world.services().contains_key("node1:far:80"));
+    world.kill_registrator();
+    engine.cli(&["rename", "far", "farther"]).unwrap();
+    let mut inside = engine.inside("socat");
+    let inside = inside.args(["STDIO", "TCP:127.0.0.1:2376"]);
+    let words: Vec<_> = inside.get_args().map(|word| word.to_string_lossy().into_owned()).collect();
+    let script = folder.path().join("inside");
+    fs::write(&script, format!("#!/bin/sh\nexec nsenter {}\n", words.join(" "))).unwrap();
+    Command::new("chmod").arg("+x").arg(&script).status().unwrap();
+    let tls = forward(&format!("EXEC:{}", script.display()));
+    world.set("DOCKER_HOST", &format!("tcp://127.0.0.1:{}", tls.0));
+    world.set("DOCKER_TLS_VERIFY", "1");
+    world.set("DOCKER_CERT_PATH", &folder.path().display().to_string());
+    world.start(&[]);
+    world.until("over TLS", || world.services().contains_key("node1:farther:80"));
+}
+
+#[test]
+fn a_hostile_container_is_cleaned_or_refused_and_the_others_are_registered() {
+    let world = World::new();
+    world.start(&[]);
+    world.run("good", &[]);
+    let long = format!("SERVICE_LONG={}", "x".repeat(100_000));
+    let labels = [
+        "SERVICE_NAME=we b\n}; drop",
+        "SERVICE_TAGS=a\nb,\"c\",} server evil",
+        "SERVICE_bad.key!here=value",
+        "SERVICE_ID=../../../etc/passwd\r\n",
+        "SERVICE_CHECK_HTTP=/\nX: y",
+        "SERVICE_ESCAPES=\u{1b}[31m\u{0}".trim_end_matches('\0'),
+        &long,
+    ];
+    let labels: Vec<_> = labels.iter().flat_map(|label| ["--label", label]).collect();
+    world.run("evil", &labels);
+    let file = world.consul.folder().join("labels");
+    let many: Vec<_> = (0..10_000).map(|number| format!("SERVICE_MANY{number}={number}")).collect();
+    fs::write(&file, many.join("\n")).unwrap();
+    world.run("many", &["--label-file", &file.display().to_string()]);
+    world.until("the good one", || world.services().contains_key("node1:good:80"));
+    std::thread::sleep(Duration::from_secs(1));
+    world.until("many labels", || world.services().contains_key("node1:many:80"));
+    for service in world.services().values() {
+        let texts = [&service.id, &service.name, &service.address].into_iter();
+        for text in texts.chain(&service.tags).chain(service.meta.values()) {
+            assert!(!text.chars().any(char::is_control), "{text:?}");
+            assert!(text.len() <= 512, "{}", text.len());
+        }
+    }
+    assert!(world.log().contains("container=\"evil\""), "{}", world.log());
+    assert!(world.log().lines().all(|line| line.len() < 4_000));
+    world.docker.cli(&["rm", "-f", "evil", "many"]).unwrap();
+    world.settle();
+}
+
+#[test]
+fn no_secret_is_shown_anywhere() {
+    let mut world = World::new();
+    let (token, password) = ("c0ffee00-aaaa-4bbb-8ccc-dddddddddddd", "sesame-open");
+    world.set("CONSUL_HTTP_TOKEN", token);
+    world.set(
+        "CONSUL_HTTP_ADDR",
+        &format!("http://user:{password}@127.0.0.1:{}", world.consul.http_port()),
+    );
+    world.run("one", &["--env", "PASSWORD=hunter2-hunter2", "--label", "SERVICE_NAME=bad name\n"]);
+    world.start(&["--log", "trace"]);
+    std::thread::sleep(Duration::from_secs(2));
+    let mut texts = vec![world.log()];
+    for args in [
+        &["--help"][..],
+        &["--dry-run"],
+        &["list"],
+        &["--consul-addr=ftp://u:sesame-open@h"],
+        &["consul://u:sesame-open@h:99999"],
+        &["acl-policy"],
+        &["--bad", "--consul-token=x"],
+    ] {
+        let output = world.output(args);
+        texts.push(String::from_utf8_lossy(&output.stdout).into_owned());
+        texts.push(String::from_utf8_lossy(&output.stderr).into_owned());
+    }
+    for text in texts {
+        for secret in [token, password, "hunter2-hunter2"] {
+            assert!(!text.contains(secret), "{secret} in {text}");
+        }
+    }
+}
+
+#[test]
+fn bad_usage_is_told_in_one_line_and_ends_with_status_two() {
+    let world = World::new();
+    for (args, word) in [
+        (&["--ip", "nonsense"][..], "--ip"),
+        (&["--docker-host", "ssh://h"], "ssh://h"),
+        (&["nonsense://h"], "registry"),
+        (&["--max-removal", "101"], "--max-removal"),
+        (&["https://h", "--consul-ca-file", "/nowhere"], "/nowhere"),
+    ] {
+        let output = world.output(args);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {text}");
+        assert!(text.contains(word), "{args:?}: {text}");
+    }
+}
