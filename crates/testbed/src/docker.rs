@@ -56,6 +56,7 @@ impl Docker {
     /// # Panics
     /// If one of the programs needed is not installed.
     pub fn start_with(args: &[&str]) -> anyhow::Result<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
         for (program, package) in [
             ("dockerd", "docker.io"),
             ("docker", "docker-cli"),
@@ -66,7 +67,6 @@ impl Docker {
             assert!(installed(program), "{program} is not installed: apt-get install {package}");
         }
         sweep();
-        static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let folder = tempfile::Builder::new()
             .prefix(&format!("{FOLDER}{}-{number}-", std::process::id()))
