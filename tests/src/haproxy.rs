@@ -58,6 +58,8 @@ impl Ambassador {
         let exchange = async {
             let mut stream = UnixStream::connect(&path).await?;
             stream.write_all(format!("{command}\n").as_bytes()).await?;
+            // The master keeps the connection open for more until it is told that this was all.
+            stream.shutdown().await?;
             let mut answer = String::new();
             stream.read_to_string(&mut answer).await?;
             Ok::<_, std::io::Error>(answer)
