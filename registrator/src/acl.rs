@@ -4,26 +4,29 @@
 /// Without the node's name it holds for any node.
 #[must_use]
 pub(crate) fn policy(node: Option<&str>, prefix: Option<&str>) -> String {
-    let on_node = |resource: &str, access: &str| {
-        let (kind, name) =
-            node.map_or((format!("{resource}_prefix"), ""), |node| (resource.into(), node));
-        format!("{kind} {name:?} {{\n  policy = \"{access}\"\n}}\n")
+    let on_node = |resource: &str, access: &str| match node {
+        Some(node) => rule(resource, node, access),
+        None => rule(&format!("{resource}_prefix"), "", access),
     };
     let mut policy = String::from("# Who the agent is, and what it has.\n");
     policy += &on_node("agent", "read");
     policy += "\n# Any container may name its service as it likes.\n";
-    policy += "service_prefix \"\" {\n  policy = \"write\"\n}\n";
+    policy += &rule("service_prefix", "", "write");
     if let Some(prefix) = prefix {
         policy += "\n# The keys, and the session that holds them.\n";
         policy += &on_node("session", "write");
-        policy += &format!("key_prefix {:?} {{\n  policy = \"write\"\n}}\n", format!("{prefix}/"));
+        policy += &rule("key_prefix", &format!("{prefix}/"), "write");
         let (kind, journal) = match node {
             Some(node) => ("key", format!("{prefix}-events/{node}")),
             None => ("key_prefix", format!("{prefix}-events/")),
         };
-        policy += &format!("{kind} {journal:?} {{\n  policy = \"write\"\n}}\n");
+        policy += &rule(kind, &journal, "write");
     }
     policy
+}
+
+fn rule(resource: &str, name: &str, access: &str) -> String {
+    format!("{resource} {name:?} {{\n  policy = \"{access}\"\n}}\n")
 }
 
 #[cfg(test)]

@@ -1,4 +1,8 @@
 //! What can be said on the command line; the flags of older registrators are understood too.
+#![allow(
+    clippy::doc_markdown,
+    reason = "these comments are the program's help, which shows no Markdown"
+)]
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -29,7 +33,7 @@ registrators (-internal, -ip ADDR, -resync SECONDS, consul://host:8500 ...) work
 /// Run one per node, next to Docker's socket and the node's Consul agent. It never exits because
 /// one of them is away: what is registered stays, and is put right when they are back.
 #[derive(Clone, Debug, Parser)]
-#[command(version, after_help = EXAMPLES, max_term_width = 100, subcommand_precedence_over_arg = true)]
+#[command(version, after_help = EXAMPLES, max_term_width = 100, subcommand_precedence_over_arg = true, args_override_self = true)]
 pub struct Args {
     /// Something other than running as a daemon; flags go before it
     #[command(subcommand)]
@@ -86,25 +90,32 @@ pub enum Command {
 #[command(next_help_heading = "Docker")]
 pub struct Docker {
     /// Where the engine is: unix:///path, tcp://host:port (with TLS if --docker-tls-verify)
-    #[arg(long, value_name = "URL", env = "DOCKER_HOST", default_value = DOCKER)]
-    docker_host: String,
+    #[arg(id = "docker_host", long = "docker-host", value_name = "URL", env = "DOCKER_HOST",
+          default_value = DOCKER)]
+    host: String,
     /// The folder with ca.pem, cert.pem and key.pem for TLS [default: ~/.docker]
-    #[arg(long, value_name = "FOLDER", env = "DOCKER_CERT_PATH")]
-    docker_cert_path: Option<PathBuf>,
+    #[arg(
+        id = "docker_cert_path",
+        long = "docker-cert-path",
+        value_name = "FOLDER",
+        env = "DOCKER_CERT_PATH"
+    )]
+    cert_path: Option<PathBuf>,
     /// Speak TLS to a tcp:// address, and check the engine's certificate: any value but nothing
-    #[arg(long, value_name = "BOOL", env = "DOCKER_TLS_VERIFY", num_args = 0..=1,
+    #[arg(id = "docker_tls_verify", long = "docker-tls-verify", value_name = "BOOL",
+          env = "DOCKER_TLS_VERIFY", num_args = 0..=1,
           require_equals = true, default_missing_value = "1")]
-    docker_tls_verify: Option<String>,
+    tls_verify: Option<String>,
 }
 
 impl Docker {
     /// Returns where the engine is.
     #[must_use]
     pub fn endpoint(&self) -> Endpoint {
-        let host = if self.docker_host.is_empty() { DOCKER } else { &self.docker_host };
-        let wanted = self.docker_tls_verify.as_deref().is_some_and(|value| !value.is_empty());
+        let host = if self.host.is_empty() { DOCKER } else { &self.host };
+        let wanted = self.tls_verify.as_deref().is_some_and(|value| !value.is_empty());
         let folder = || {
-            let given = self.docker_cert_path.clone().filter(|path| !path.as_os_str().is_empty());
+            let given = self.cert_path.clone().filter(|path| !path.as_os_str().is_empty());
             given.unwrap_or_else(|| {
                 PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".docker")
             })

@@ -8,9 +8,11 @@
 //! Nothing waits for Docker here: inspections run beside the loop, and a pass works with those that
 //! are done. What is not yet looked at stays as it is.
 
+mod keys;
 mod known;
 mod look;
 mod pass;
+mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -50,7 +52,7 @@ const STOP_MARGIN: Duration = Duration::from_secs(2);
 /// How often a daemon on this very machine is tried again at the least, in the first minutes.
 const NEIGHBOUR_PAUSE: Duration = Duration::from_secs(3);
 /// After how long it no longer counts as being back any moment.
-const NEIGHBOUR_PATIENCE: Duration = Duration::from_secs(300);
+const NEIGHBOUR_PATIENCE: Duration = Duration::from_mins(5);
 
 /// What the controller works with.
 pub(crate) struct Parts {
@@ -69,6 +71,10 @@ pub(crate) struct Parts {
 }
 
 /// The state of the daemon.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is about something else, and any may be set"
+)]
 pub(crate) struct Controller {
     parts: Parts,
     tags: Tags,
@@ -95,6 +101,8 @@ pub(crate) struct Controller {
     /// Whether this pass believes whatever Docker said.
     believe: bool,
     consul_away: Option<Instant>,
+    /// Whether the agent refuses checks that run commands.
+    without_commands: bool,
     beats: BTreeMap<String, Instant>,
 }
 
@@ -131,6 +139,7 @@ impl Controller {
             doubting: false,
             believe: false,
             consul_away: None,
+            without_commands: false,
             beats: BTreeMap::new(),
             parts,
         }
@@ -239,7 +248,7 @@ impl Controller {
         let beat = self.beats.values().min().copied();
         let soonest =
             [resync, retry, renewal, doubt, journal, collect, drains, beat, self.look.retry];
-        let far = Instant::now() + Duration::from_secs(3600);
+        let far = Instant::now() + Duration::from_hours(1);
         soonest.into_iter().flatten().min().unwrap_or(far)
     }
 
@@ -275,101 +284,6 @@ impl Controller {
             self.renew().await;
         }
         self.beat(now).await;
-    }
-
-    async fn renew(&mut self) {
-        let Some(mirror) = &mut self.parts.mirror else { return };
-        match mirror.renew().await {
-            Ok(true) => {}
-            Ok(false) => {
-                tracing::warn!("the session of the keys ended, they are written again");
-                self.parts.metrics.sessions_lost.inc();
-                self.due = true;
-            }
-            Err(error) => self.fail(&error),
-        }
-    }
-
-    /// Repeats what is known to TTL checks before it is forgotten.
-    async fn beat(&mut self, now: Instant) {
-        let due: Vec<_> =
-            self.beats.iter().filter(|(_, at)| **at <= now).map(|(id, _)| id.clone()).collect();
-        for check in due {
-            let beat = self.desired.values().find_map(|desired| desired.beats.get(&check)).cloned();
-            let Some(beat) = beat else {
-                self.beats.remove(&check);
-                continue;
-            };
-            self.beats.insert(check.clone(), now + beat.ttl / 3);
-            if let Err(error) = self.parts.client.ttl(&check, beat.status, &beat.note).await {
-                self.fail(&error);
-                return;
-            }
-        }
-    }
-
-    /// Notes down that Consul did not do what it was asked, and when to try again.
-    fn fail(&mut self, error: &consul::Error) {
-        self.actual = None;
-        let pause = neighbour_pause(&mut self.delays, &mut self.failing_since);
-        self.clock.retry = Some(Instant::now() + pause);
-        let away = error.status().is_none_or(|status| status >= 500 || status == 403);
-        if away && self.consul_away.is_none() {
-            self.consul_away = Some(Instant::now());
-            self.parts.metrics.set_up("consul", false);
-            let error = format!("{:#}", anyhow::Error::msg(chain(error)));
-            tracing::warn!(error, "consul is away, what is registered stays; will retry");
-        }
-        self.tell_readiness();
-    }
-
-    fn succeed(&mut self) {
-        self.delays.reset();
-        self.failing_since = None;
-        if let Some(since) = self.consul_away.take() {
-            tracing::info!(after = ?since.elapsed(), "consul is back");
-        }
-        self.parts.metrics.set_up("consul", true);
-        self.tell_readiness();
-    }
-
-    fn tell_readiness(&self) {
-        let readiness = if self.consul_away.is_some() || self.actual.is_none() {
-            Readiness::NotReady("consul does not answer".into())
-        } else if self.parts.engine.borrow().is_none() {
-            Readiness::NotReady("docker does not answer".into())
-        } else if !self.look.listed {
-            Readiness::NotReady("the containers are not yet listed".into())
-        } else {
-            Readiness::Ready
-        };
-        self.parts.ready.send_if_modified(|before| {
-            let changed = *before != readiness;
-            *before = readiness;
-            changed
-        });
-    }
-
-    fn write_journal(&mut self) {
-        let Some(key) = self.parts.journal_key.clone() else { return };
-        if !self.journal.changed {
-            return;
-        }
-        if !self.writing.is_empty() || !self.journal_loaded {
-            self.clock.journal = Some(Instant::now() + JOURNAL_PAUSE);
-            return;
-        }
-        self.journal.changed = false;
-        let (client, text) = (self.parts.client.clone(), self.journal.text());
-        self.writing.spawn(async move { client.kv_put(&key, &text).await });
-    }
-
-    fn written(&mut self, written: Result<Result<(), consul::Error>, tokio::task::JoinError>) {
-        if let Ok(Err(error)) = written {
-            self.journal.changed = true;
-            self.clock.journal = Some(Instant::now() + NEIGHBOUR_PAUSE);
-            tracing::debug!(error = chain(&error), "the journal is not written, will retry");
-        }
     }
 
     /// Leaves the instances as the flags say.

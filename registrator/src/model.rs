@@ -55,7 +55,24 @@ pub struct Actual {
     /// Why it is in maintenance, if it is.
     pub maintenance: Option<String>,
     /// The states of its checks, by ID.
-    pub checks: BTreeMap<String, Status>,
+    pub checks: BTreeMap<String, State>,
+}
+
+/// The state of a check as the agent has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// Its status.
+    pub status: Status,
+    /// What was said about it last; empty where nothing was.
+    pub output: String,
+}
+
+impl State {
+    /// Tells whether it is what `beat` says.
+    #[must_use]
+    pub fn matches(&self, beat: &Beat) -> bool {
+        self.status == beat.status && self.output == beat.note
+    }
 }
 
 impl Desired {
@@ -82,10 +99,10 @@ impl Actual {
     #[must_use]
     pub fn of(desired: &Desired) -> Self {
         let told = &desired.registration;
-        let checks = told
-            .checks
-            .iter()
-            .map(|check| (check.id.clone(), check.status.unwrap_or(Status::Critical)));
+        let checks = told.checks.iter().map(|check| {
+            let status = check.status.unwrap_or(Status::Critical);
+            (check.id.clone(), State { status, output: String::new() })
+        });
         Self {
             service: AgentService {
                 id: told.id.clone(),
@@ -119,7 +136,8 @@ impl Actual {
                 if check.is_maintenance() {
                     actual.maintenance = Some(check.notes);
                 } else {
-                    actual.checks.insert(id, check.status);
+                    let (status, output) = (check.status, check.output);
+                    actual.checks.insert(id, State { status, output });
                 }
             }
         }
@@ -191,7 +209,7 @@ pub(crate) mod tests {
                 let id = format!("{HOST}:c{id}:80");
                 let check = format!("{id}:docker-health");
                 let meta = [(MANAGED_BY, OURSELVES), (super::HOST, HOST)];
-                let ttl = Duration::from_secs(60);
+                let ttl = Duration::from_mins(1);
                 let beats: BTreeMap<_, _> = beat
                     .map(|(status, note)| (check.clone(), Beat { status, note, ttl }))
                     .into_iter()
@@ -228,7 +246,7 @@ pub(crate) mod tests {
         (desired(), 0..4_u8, reason, status()).prop_map(|(desired, owner, maintenance, status)| {
             let mut actual = Actual::of(&desired);
             actual.maintenance = maintenance;
-            actual.checks.values_mut().for_each(|known| *known = status);
+            actual.checks.values_mut().for_each(|known| known.status = status);
             match owner {
                 0 => drop(actual.service.meta.insert(super::HOST.into(), "node2".into())),
                 1 => drop(actual.service.meta.remove(MANAGED_BY)),

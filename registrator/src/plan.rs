@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::model::{Actual, Beat, DRAINING, Desired};
+use crate::model::{Actual, Beat, DRAINING, Desired, State};
 
 /// One change. Actions are ordered: removals come first, as a replaced container may reuse the
 /// address it frees; what concerns one instance keeps its order.
@@ -55,9 +55,14 @@ fn changes(id: &str, desired: &Arc<Desired>, actual: Option<&Actual>) -> Vec<Act
         actions.push(Action::Maintain(id.to_owned(), wanted.map(str::to_owned)));
     }
     for (check, beat) in &desired.beats {
-        let known = actual.and_then(|actual| actual.checks.get(check)).copied();
-        let status = if fresh { Some(beat.status) } else { known };
-        if status != Some(beat.status) || (fresh && !beat.note.is_empty()) {
+        // A registration sets the first status of its checks, and says nothing about them.
+        let holds = if fresh {
+            beat.note.is_empty()
+        } else {
+            let known = actual.and_then(|actual| actual.checks.get(check));
+            known.is_some_and(|known| known.matches(beat))
+        };
+        if !holds {
             actions.push(Action::Beat(check.clone(), beat.clone()));
         }
     }
@@ -78,8 +83,8 @@ pub fn applied(action: &Action, actual: &mut BTreeMap<String, Actual>) {
         }
         Action::Beat(check, beat) => {
             for actual in actual.values_mut() {
-                if let Some(status) = actual.checks.get_mut(check) {
-                    *status = beat.status;
+                if let Some(known) = actual.checks.get_mut(check) {
+                    *known = State { status: beat.status, output: beat.note.clone() };
                 }
             }
         }
@@ -124,7 +129,7 @@ mod tests {
             for (id, wanted) in &desired {
                 prop_assert!(world[id].matches(wanted), "{id}");
                 for (check, beat) in &wanted.beats {
-                    prop_assert_eq!(world[id].checks[check], beat.status);
+                    prop_assert!(world[id].checks[check].matches(beat));
                 }
                 let foreign = actual.get(id).and_then(|actual| actual.maintenance.as_ref())
                     .filter(|reason| !reason.starts_with(DRAINING));

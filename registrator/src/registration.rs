@@ -13,7 +13,7 @@ use crate::units::spelled;
 const DOCKER_HEALTH: &str = "docker-health";
 /// How long Docker's word about a container holds when we are gone. Long: our own absence says
 /// nothing about the container.
-const HEALTH_TTL: Duration = Duration::from_secs(3600);
+const HEALTH_TTL: Duration = Duration::from_hours(1);
 
 /// Returns how an instance must be registered. `event_time` is when the event happened that led
 /// to it, in nanoseconds since 1970.

@@ -19,6 +19,7 @@ pub struct Wakeups {
 
 /// Where to look.
 #[derive(Debug, Default, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a place to look at, and any may be set")]
 pub struct Pending {
     /// At all containers: events may have been missed.
     pub everywhere: bool,

@@ -17,7 +17,7 @@ use crate::wakeups::Wakeups;
 /// How often an engine that says nothing is asked whether it lives.
 const PING_EVERY: Duration = Duration::from_secs(5);
 /// How long Consul holds the query that tells us when it goes.
-const HOLD: Duration = Duration::from_secs(60);
+const HOLD: Duration = Duration::from_mins(1);
 
 /// Follows Docker's events until `token` is cancelled; whenever the stream breaks it connects again
 /// and has everything looked at.
@@ -116,22 +116,19 @@ pub(crate) async fn consul(client: Client, wakeups: Arc<Wakeups>, token: Cancell
             () = token.cancelled() => return,
             answer = client.health_service("consul", &query) => answer,
         };
-        match answer {
-            Ok(answer) => {
-                query.index = consul::index::next(query.index, answer.index);
-                delays.reset();
-                if away.take().is_some() {
-                    wakeups.wake(|pending| pending.consul = true);
-                }
-                if query.index.is_some() {
-                    continue;
-                }
+        if let Ok(answer) = answer {
+            query.index = consul::index::next(query.index, answer.index);
+            delays.reset();
+            if away.take().is_some() {
+                wakeups.wake(|pending| pending.consul = true);
             }
-            Err(_) => {
-                query.index = None;
-                if away.is_none() {
-                    wakeups.wake(|pending| pending.consul = true);
-                }
+            if query.index.is_some() {
+                continue;
+            }
+        } else {
+            query.index = None;
+            if away.is_none() {
+                wakeups.wake(|pending| pending.consul = true);
             }
         }
         let pause = neighbour_pause(&mut delays, &mut away);

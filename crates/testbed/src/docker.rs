@@ -29,6 +29,8 @@ const STOP_LIMIT: Duration = Duration::from_secs(40);
 const POLL: Duration = Duration::from_millis(50);
 /// How the folders of engines are named; their test's process number follows.
 const FOLDER: &str = "testbed-docker-";
+/// How many engines this process has started.
+static COUNT: AtomicU32 = AtomicU32::new(0);
 /// What runs as process 1: it collects the dead until it is killed.
 const REAPER: &str = "ip link set lo up; hostname \"$1\"; while :; do sleep 3600 & wait $!; done";
 
@@ -56,7 +58,6 @@ impl Docker {
     /// # Panics
     /// If one of the programs needed is not installed.
     pub fn start_with(args: &[&str]) -> anyhow::Result<Self> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
         for (program, package) in [
             ("dockerd", "docker.io"),
             ("docker", "docker-cli"),

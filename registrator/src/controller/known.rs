@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use services::{Container, Instance};
+use services::{CheckKind, Container, Instance};
 use tokio::time::Instant;
 
 use crate::model::Desired;
@@ -34,8 +34,13 @@ impl Known {
         Self { tombstone, ..Self::default() }
     }
 
-    /// Replaces the instances.
-    pub(crate) fn set_instances(&mut self, instances: Vec<Instance>) {
+    /// Replaces the instances, `without_commands` leaving out checks that the agent would refuse.
+    pub(crate) fn set_instances(&mut self, mut instances: Vec<Instance>, without_commands: bool) {
+        if without_commands {
+            for instance in &mut instances {
+                instance.checks.retain(|check| !matches!(check.kind, CheckKind::Command { .. }));
+            }
+        }
         self.instances = instances;
         self.renew_desired();
     }
@@ -58,6 +63,11 @@ impl Known {
             self.renew_desired();
         }
         over
+    }
+
+    /// Ends the drain, as the container was started again.
+    pub(crate) fn revive(&mut self) {
+        self.drain = None;
     }
 
     /// Returns an instance under another ID.

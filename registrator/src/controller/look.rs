@@ -175,7 +175,7 @@ impl Controller {
                 known.event_time = event_time.or(known.event_time);
                 if known.container.as_ref().is_none_or(|old| old.started_at != container.started_at)
                 {
-                    known.end_drain(Instant::now() + Duration::from_secs(86_400));
+                    known.revive();
                 }
                 let (tags, problems) = self.tags.of(&document);
                 known.tags = tags;
@@ -230,7 +230,7 @@ impl Controller {
             self.warn(id, &name, warning.to_string());
         }
         if let Some(known) = self.containers.get_mut(id) {
-            known.set_instances(derived.instances);
+            known.set_instances(derived.instances, self.without_commands);
         }
     }
 

@@ -9,7 +9,6 @@ use tokio::time::Instant;
 
 use super::{Controller, DOUBT, JOURNAL_PAUSE, chain};
 use crate::guard;
-use crate::mirror::Keys;
 use crate::model::{Actual, CONTAINER, Desired};
 use crate::plan::{Action, applied, plan};
 use crate::registration;
@@ -18,6 +17,9 @@ use crate::registration;
 const AT_A_TIME: usize = 8;
 /// How long what Consul refuses for good is left alone, unless it changes.
 const REFUSAL_PAUSE: Duration = Duration::from_secs(30);
+
+/// What an agent says that must not run commands.
+const SCRIPTS_DISABLED: &str = "Scripts are disabled";
 
 /// What Consul refused to register.
 #[derive(Debug)]
@@ -313,98 +315,31 @@ impl Controller {
         }
     }
 
-    /// Notes down what Consul will not do however often it is asked; passes other errors on.
+    /// Notes down what the agent refused to register, which keeps nobody else from being
+    /// registered; passes other errors on.
     fn refuse(&mut self, action: Action, error: consul::Error) -> Result<(), consul::Error> {
-        match action {
-            Action::Register(desired) if !error.is_retryable() => {
-                let id = desired.registration.id.clone();
-                let text = chain(&error);
-                let known = self.refused.get(&id).is_some_and(|refusal| refusal.error == text);
-                if !known {
-                    tracing::warn!(id, error = text, "consul refuses to register it");
-                }
-                let until = Instant::now() + REFUSAL_PAUSE;
-                let desired = self.desired.get(&id).cloned().unwrap_or(desired);
-                self.refused.insert(id, Refusal { desired, error: text, until });
-                Ok(())
-            }
-            _ => Err(error),
-        }
-    }
-
-    /// Asks what the keys are, if that is not known; tells whether all must be compared.
-    async fn refresh_mirror(&mut self) -> Result<bool, consul::Error> {
-        let Some(mirror) = &mut self.parts.mirror else { return Ok(false) };
-        if !mirror.stale {
-            return Ok(false);
-        }
-        let (desired, actual) = (&self.desired, &self.actual);
-        let host = &self.parts.node.name;
-        mirror
-            .refresh(|id| {
-                let owned = actual.as_ref().and_then(|actual| actual.get(id));
-                desired.contains_key(id) || owned.is_some_and(|one| one.is_owned_by(host))
-            })
-            .await?;
-        Ok(true)
-    }
-
-    async fn remove_keys(
-        &mut self,
-        removals: &[Action],
-        everything: bool,
-    ) -> Result<(), consul::Error> {
-        let Some(mirror) = &mut self.parts.mirror else { return Ok(()) };
-        let gone: BTreeSet<&str> = removals
-            .iter()
-            .filter_map(|action| match action {
-                Action::Deregister(id) => Some(id.as_str()),
-                _ => None,
-            })
-            .collect();
-        let actual = self.actual.as_ref();
-        let keys: Vec<_> = mirror
-            .held()
-            .keys()
-            .filter(|key| {
-                let id = mirror.id(key);
-                match self.desired.get(id) {
-                    Some(desired) => **key != mirror.key(desired),
-                    // What is still registered is not yet looked at.
-                    None => {
-                        gone.contains(id)
-                            || (everything && actual.is_some_and(|all| !all.contains_key(id)))
-                    }
-                }
-            })
-            .cloned()
-            .collect();
-        if keys.is_empty() { Ok(()) } else { mirror.delete(&keys).await }
-    }
-
-    async fn write_keys(
-        &mut self,
-        touched: &BTreeSet<String>,
-        everything: bool,
-    ) -> Result<(), consul::Error> {
-        let (Some(mirror), Some(actual)) = (&mut self.parts.mirror, &self.actual) else {
-            return Ok(());
+        let (Action::Register(desired), consul::Error::Status { message, .. }) = (action, &error)
+        else {
+            return Err(error);
         };
-        let wanted = |id: &&String| everything || touched.contains(*id);
-        let keys: Keys = self
-            .desired
-            .keys()
-            .filter(wanted)
-            .filter_map(|id| Some((&self.desired[id], actual.get(id)?)))
-            .map(|(desired, actual)| (mirror.key(desired), mirror.value(desired, &actual.service)))
-            .collect();
-        let others = mirror.write(keys).await?;
-        if others > 0 {
-            tracing::warn!(keys = others, "another node holds keys of the same IDs, they stay its");
-        }
-        if mirror.stale {
+        if message.contains(SCRIPTS_DISABLED) && !self.without_commands {
+            tracing::warn!(
+                "the agent runs no commands: SERVICE_CHECK_SCRIPT and _CMD are left out"
+            );
+            self.without_commands = true;
+            self.derive_all();
             self.due = true;
+            return Ok(());
         }
+        let id = desired.registration.id.clone();
+        let text = chain(&error);
+        if self.refused.get(&id).is_none_or(|refusal| refusal.error != text) {
+            tracing::warn!(id, error = text, "consul refuses to register it, will retry");
+            self.parts.metrics.warnings.inc();
+        }
+        let until = Instant::now() + REFUSAL_PAUSE;
+        self.clock.retry.get_or_insert(until);
+        self.refused.insert(id, Refusal { desired, error: text, until });
         Ok(())
     }
 }

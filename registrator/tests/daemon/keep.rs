@@ -216,3 +216,75 @@ fn an_id_that_two_containers_claim_is_given_to_the_first() {
             && services.get("mine").is_some_and(|one| one.meta["container"] == second[..12])
     });
 }
+
+#[test]
+fn a_check_that_the_agent_refuses_costs_neither_the_instance_nor_others() {
+    let world = World::new();
+    world.run("script", &["--label", "SERVICE_CHECK_SCRIPT=true"]);
+    world.run("plain", &[]);
+    world.start(&[]).settle();
+    assert_eq!(world.log().matches("runs no commands").count(), 1, "{}", world.log());
+    assert!(!world.log().contains("is away"));
+}
+
+#[test]
+fn heartbeats_keep_a_ttl_check_passing() {
+    let world = World::new();
+    world.run("alive", &["--label", "SERVICE_CHECK_TTL=2s"]);
+    world.start(&[]).settle();
+    let passing = || {
+        let checks = world.checks();
+        checks
+            .values()
+            .any(|check| check.service_id == "node1:alive:80" && check.status == Status::Passing)
+    };
+    for _ in 0..50 {
+        assert!(passing(), "{:?}", world.checks());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn dockers_health_is_a_check_with_the_output_of_the_last_probe() {
+    let world = World::new();
+    world.start(&[]);
+    let probe = [
+        "--health-cmd",
+        "cat /tmp/well || { echo sick; exit 1; }",
+        "--health-interval",
+        "1s",
+        "--health-retries",
+        "1",
+    ];
+    world.run("probed", &probe);
+    let health = |status: Status, text: &str| {
+        let checks = world.checks();
+        let check = checks.get("node1:probed:80:docker-health");
+        check.is_some_and(|check| check.status == status && check.output.contains(text))
+    };
+    world.until("unhealthy", || health(Status::Critical, "sick"));
+    world.docker.cli(&["exec", "probed", "sh", "-c", "echo fine > /tmp/well"]).unwrap();
+    world.until("healthy", || health(Status::Passing, ""));
+}
+
+#[test]
+fn containers_that_share_a_network_follow_its_owner() {
+    let world = World::new();
+    world.start(&[]);
+    world.run("owner", &[]);
+    world.docker.run("guest", &["--network", "container:owner"]).unwrap();
+    world.until("both", || world.services().len() == 2);
+    let services = world.services();
+    assert_eq!(services["node1:guest:80"].address, services["node1:owner:80"].address);
+}
+
+#[test]
+fn published_ports_are_registered_at_the_nodes_address_with_both_families_as_one() {
+    let world = World::new();
+    world.start(&["--internal=false"]);
+    world.docker.run("web", &["-p", "18080:80", "-p", "18081:81"]).unwrap();
+    world.until("both ports", || world.services().len() == 2);
+    let services = world.services();
+    let ports: Vec<_> = services.values().map(|one| (one.name.as_str(), one.port)).collect();
+    assert_eq!(ports, [("busybox-80", 18080), ("busybox-81", 18081)]);
+}
