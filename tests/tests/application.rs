@@ -94,7 +94,8 @@ async fn rng_is_the_bottleneck_until_it_is_scaled() {
     settle(10, 1).await.unwrap();
     let ten = coins::rate().await.unwrap();
     within(ten, 9.0, 10.5, "hashes/s with 10 workers and 1 rng");
-    within(ten / single, 2.85, 3.05, "ratio of 10 workers to 1 worker");
+    // Three times, not ten; the single worker may be a tenth slow on a shared machine.
+    within(ten / single, 2.7, 3.3, "ratio of 10 workers to 1 worker");
 
     let (ambassador, _) = settle(10, 3).await.unwrap();
     let before = ambassador.servers("rng").await.unwrap();

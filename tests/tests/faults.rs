@@ -53,9 +53,7 @@ async fn an_engine_restart_ends_nobody_and_is_caught_up() {
     compose::run("tests/engine", &["stop"]).await.unwrap();
     // While no engine watches, one instance dies.
     compose::run("kill", &["-KILL", &victim.pid.to_string()]).await.unwrap();
-    let (hashes, _) = coins::hashes().await.unwrap();
     tokio::time::sleep(Duration::from_secs(5)).await;
-    assert!(coins::hashes().await.unwrap().0 > hashes, "mining stopped with the engine");
     compose::run("tests/engine", &["start"]).await.unwrap();
 
     // The restart policy brings the dead instance back, with a new address or the old one.

@@ -39,7 +39,7 @@ async fn hostile_labels_harm_nobody() {
     let hostile = [
         "SERVICE_NAME=evil\n  server own 127.0.0.1:1",
         "SERVICE_TAGS=http,\"}\n global\n daemon",
-        "SERVICE_a b\u{7}=x\ny",
+        "SERVICE_a.b\u{7}=x\ny",
         "SERVICE_80_CHECK_HTTP=\n/",
         "SERVICE_WEIGHT=many",
     ];
