@@ -1,6 +1,7 @@
 //! What must be registered, and what is. Pure: no I/O, no clock, no async.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use consul::{AgentService, Check, Registration, Status};
@@ -56,6 +57,8 @@ pub struct Actual {
     pub maintenance: Option<String>,
     /// The states of its checks, by ID.
     pub checks: BTreeMap<String, State>,
+    /// What it was found to match, so that it need not be compared again.
+    pub told: Option<Arc<Desired>>,
 }
 
 /// The state of a check as the agent has it.
@@ -118,6 +121,7 @@ impl Actual {
             },
             maintenance: None,
             checks: checks.collect(),
+            told: None,
         }
     }
 
@@ -129,7 +133,10 @@ impl Actual {
     ) -> BTreeMap<String, Self> {
         let mut all: BTreeMap<_, _> = services
             .into_iter()
-            .map(|(id, service)| (id, Self { service, maintenance: None, checks: BTreeMap::new() }))
+            .map(|(id, service)| {
+                let (maintenance, checks, told) = (None, BTreeMap::new(), None);
+                (id, Self { service, maintenance, checks, told })
+            })
             .collect();
         for (id, check) in checks {
             if let Some(actual) = all.get_mut(&check.service_id) {

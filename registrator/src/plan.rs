@@ -42,7 +42,10 @@ pub fn plan(
 
 fn changes(id: &str, desired: &Arc<Desired>, actual: Option<&Actual>) -> Vec<Action> {
     let mut actions = Vec::new();
-    let fresh = actual.is_none_or(|actual| !actual.matches(desired));
+    let fresh = actual.is_none_or(|actual| {
+        let told = actual.told.as_ref().is_some_and(|told| Arc::ptr_eq(told, desired));
+        !told && !actual.matches(desired)
+    });
     if fresh {
         actions.push(Action::Register(desired.clone()));
     }
@@ -74,7 +77,9 @@ pub fn applied(action: &Action, actual: &mut BTreeMap<String, Actual>) {
     match action {
         Action::Deregister(id) => drop(actual.remove(id)),
         Action::Register(desired) => {
-            actual.insert(desired.registration.id.clone(), Actual::of(desired));
+            let told = Some(desired.clone());
+            let registered = Actual { told, ..Actual::of(desired) };
+            actual.insert(desired.registration.id.clone(), registered);
         }
         Action::Maintain(id, reason) => {
             if let Some(actual) = actual.get_mut(id) {

@@ -53,6 +53,7 @@ impl Controller {
         let actual = self.actual.as_ref().expect("asked above");
         let kept = self.kept(actual);
         let mut actions = plan(&self.desired, actual, &self.parts.node.name, &kept);
+        self.remember(&actions);
         self.guard(&mut actions);
         self.believe = false;
         self.leave_refused(&mut actions);
@@ -67,6 +68,25 @@ impl Controller {
         self.parts.metrics.containers.set(i64::try_from(running).unwrap_or_default());
         self.parts.metrics.instances.set(i64::try_from(self.desired.len()).unwrap_or_default());
         self.tell_readiness();
+    }
+
+    /// Notes down which instances are as they must be, so that the next pass need not compare them.
+    fn remember(&mut self, actions: &[Action]) {
+        let changed: BTreeSet<&str> = actions
+            .iter()
+            .filter_map(|action| match action {
+                Action::Register(desired) => Some(desired.registration.id.as_str()),
+                _ => None,
+            })
+            .collect();
+        for (id, actual) in self.actual.iter_mut().flatten() {
+            let desired = self.desired.get(id).filter(|_| !changed.contains(id.as_str()));
+            if let Some(desired) = desired
+                && actual.told.as_ref().is_none_or(|told| !Arc::ptr_eq(told, desired))
+            {
+                actual.told = Some(desired.clone());
+            }
+        }
     }
 
     /// Returns what must change now, without changing anything.
