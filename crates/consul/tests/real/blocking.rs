@@ -109,6 +109,8 @@ async fn a_dropped_query_closes_its_socket() {
         })
         .collect();
     until("the queries' connecting", || connections(port) >= before + 5).await;
+    // A connection whose request was not sent yet would go to the pool, and stay open there.
+    tokio::time::sleep(2 * SOON).await;
     for query in &waiting {
         query.abort();
     }
