@@ -10,8 +10,9 @@ FROM debian:trixie-slim AS debian
 ENV DEBIAN_FRONTEND=noninteractive
 
 
-# ---- compile: the four programs, static, so that they run in an empty image
-FROM rust:${RUST_VERSION}-slim-bookworm AS compile
+# ---- build: the four programs at its root, static, so that they run in an empty image.
+# Where Rust was built on the host, a folder takes the place of this stage, and none of it runs.
+FROM rust:${RUST_VERSION}-slim-bookworm AS build
 RUN apt-get update -qq && apt-get install -qq --no-install-recommends libssl-dev pkg-config >/dev/null
 WORKDIR /src
 COPY . .
@@ -20,12 +21,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     target="$(uname -m)-unknown-linux-gnu" \
     && RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --locked --target "$target" \
        -p registrator -p confd -p ambassador -p dockercoins \
-    && mkdir /out \
-    && cd "target/$target/release" && cp registrator confd ambassador dockercoins /out/
-
-# What the images copy from. Where Rust was built on the host, a folder takes the place of this stage and `compile` does not run.
-FROM scratch AS build
-COPY --from=compile /out/ /
+    && cd "target/$target/release" && cp registrator confd ambassador dockercoins /
 
 
 # ---- consul: the service catalog, one server
