@@ -27,7 +27,7 @@ test: ## every test, on real servers
 test-slow: ## the same with many more random cases
 	@PROPTEST_CASES=$${PROPTEST_CASES:-5000} setup/test
 
-bench: ## the measurements of docs/benchmarks.md, on a stack of their own
+bench: ## the measurements, on a stack of their own
 	@setup/packages docker build && setup/images && bench/run
 
 lint: ## rustfmt, clippy, shellcheck
