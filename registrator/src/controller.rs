@@ -199,10 +199,7 @@ impl Controller {
 
     fn notice(&mut self, pending: Pending) {
         if pending.consul {
-            self.actual = None;
-            if let Some(mirror) = &mut self.parts.mirror {
-                mirror.stale = true;
-            }
+            self.doubt_consul();
             self.clock.retry = None;
             self.due = true;
         }
@@ -258,10 +255,7 @@ impl Controller {
         if reached(&mut self.clock.resync) {
             self.set_resync();
             self.look.everywhere = true;
-            self.actual = None;
-            if let Some(mirror) = &mut self.parts.mirror {
-                mirror.stale = true;
-            }
+            self.doubt_consul();
         }
         if reached(&mut self.clock.doubt) {
             self.look.everywhere = true;

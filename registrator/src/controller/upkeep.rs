@@ -41,7 +41,7 @@ impl Controller {
 
     /// Notes down that Consul did not do what it was asked, and when to try again.
     pub(super) fn fail(&mut self, error: &consul::Error) {
-        self.actual = None;
+        self.doubt_consul();
         let pause = neighbour_pause(&mut self.delays, &mut self.failing_since);
         self.clock.retry = Some(Instant::now() + pause);
         let away = error.status().is_none_or(|status| status >= 500 || status == 403);
@@ -52,6 +52,14 @@ impl Controller {
             tracing::warn!(error, "consul is away, what is registered stays; will retry");
         }
         self.tell_readiness();
+    }
+
+    /// Forgets what Consul has: a request that was not answered may have been carried out.
+    pub(super) fn doubt_consul(&mut self) {
+        self.actual = None;
+        if let Some(mirror) = &mut self.parts.mirror {
+            mirror.stale = true;
+        }
     }
 
     /// Notes down that Consul did what it was asked.

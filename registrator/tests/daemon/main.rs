@@ -4,5 +4,6 @@
 mod faults;
 mod keep;
 mod life;
+mod operate;
 mod secure;
 mod world;

@@ -101,6 +101,11 @@ impl World {
         self.folder.path().join("registrator.log")
     }
 
+    /// Sends the registrator a signal.
+    pub(crate) fn signal(&self, signal: nix::sys::signal::Signal) {
+        self.registrator.borrow().as_ref().unwrap().signal(signal).unwrap();
+    }
+
     /// Ends the registrator as a crash would.
     pub(crate) fn kill_registrator(&self) {
         self.registrator.take().unwrap().kill().unwrap();
