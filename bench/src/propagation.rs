@@ -1,7 +1,7 @@
 //! How long the ambassador takes to follow Docker: from the engine's own time stamp of a start to traffic being sent there.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
 use tests::haproxy::Ambassador;
@@ -36,31 +36,6 @@ fn watch(ambassador: Ambassador, count: usize, limit: Duration) -> JoinHandle<Re
     })
 }
 
-/// Returns when the engine started each container, by id, since `since`.
-async fn starts(since: &str) -> Result<BTreeMap<String, SystemTime>> {
-    let until = coins::now();
-    let format = "{{.Actor.ID}} {{.TimeNano}}";
-    let args = [
-        "events",
-        "--since",
-        since,
-        "--until",
-        &until,
-        "--filter",
-        "event=start",
-        "--format",
-        format,
-    ];
-    compose::docker(&args)
-        .await?
-        .lines()
-        .map(|line| {
-            let (id, nanos) = line.split_once(' ').context("no time in an event")?;
-            Ok((id.to_owned(), UNIX_EPOCH + Duration::from_nanos(nanos.trim().parse()?)))
-        })
-        .collect()
-}
-
 /// Returns the value below which `percent` of the sorted `samples` lie.
 fn percentile(samples: &[Duration], percent: usize) -> Duration {
     let last = samples.len() - 1;
@@ -90,7 +65,7 @@ pub(crate) async fn single_starts() -> Result<()> {
         let (since, watcher) =
             (coins::now(), watch(ambassador.clone(), before.len() + 1, Duration::from_secs(20)));
         compose::docker(&["start", &subject.id]).await?;
-        let started = starts(&since).await?;
+        let started = compose::starts(&since).await?;
         let started = started.get(&subject.id).context("no start event")?;
         let seen = watcher.await??;
         let served =
@@ -110,7 +85,7 @@ pub(crate) async fn burst() -> Result<()> {
     let since = coins::now();
     let watcher = watch(ambassador.clone(), 1 + BURST as usize, Duration::from_mins(2));
     compose::scale(&[("worker", 1), ("rng", 1 + BURST)]).await?;
-    let (seen, started) = (watcher.await??, starts(&since).await?);
+    let (seen, started) = (watcher.await??, compose::starts(&since).await?);
     let mut samples = Vec::new();
     for container in compose::containers("rng").await? {
         let address = format!("{}:80", container.address);

@@ -1,7 +1,9 @@
 //! The Compose stack: bring it up, scale it, look into its containers.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use serde_json::Value;
@@ -117,4 +119,19 @@ pub async fn registered(service: &str) -> anyhow::Result<Vec<String>> {
         .collect();
     addresses.sort();
     Ok(addresses)
+}
+
+/// Returns when the engine last started each container, by id and its own clock, since `since`.
+pub async fn starts(since: &str) -> anyhow::Result<BTreeMap<String, SystemTime>> {
+    let (until, format) = (crate::coins::now(), "{{.Actor.ID}} {{.TimeNano}}");
+    let window = ["events", "--since", since, "--until", &until];
+    let what = ["--filter", "event=start", "--format", format];
+    docker(&[&window[..], &what[..]].concat())
+        .await?
+        .lines()
+        .map(|line| {
+            let (id, nanos) = line.split_once(' ').context("no time in an event")?;
+            Ok((id.to_owned(), UNIX_EPOCH + Duration::from_nanos(nanos.trim().parse()?)))
+        })
+        .collect()
 }

@@ -73,7 +73,7 @@ async fn thirty_single_starts_are_served_without_a_reload() {
         };
         let since = coins::now();
         compose::docker(&["start", &subject.id]).await.unwrap();
-        let started = start_event(&subject.id, &since).await;
+        let started = compose::starts(&since).await.unwrap()[&subject.id];
         let served = watch.await.unwrap();
         times.push(served.duration_since(started).unwrap_or_default());
         tokio::time::sleep(Duration::from_millis(300)).await;
@@ -100,25 +100,4 @@ where
         assert!(started.elapsed() < Duration::from_secs(20), "the started instance is not served");
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-}
-
-/// Returns when the engine says that it started `container`, looking no further back than `since`.
-async fn start_event(container: &str, since: &str) -> std::time::SystemTime {
-    let (filter, until) = (format!("container={container}"), coins::now());
-    let args = [
-        "events",
-        "--since",
-        since,
-        "--until",
-        &until,
-        "--filter",
-        &filter,
-        "--filter",
-        "event=start",
-        "--format",
-        "{{.TimeNano}}",
-    ];
-    let events = compose::docker(&args).await.unwrap();
-    let nanos: u64 = events.lines().last().expect("no start event").trim().parse().unwrap();
-    std::time::UNIX_EPOCH + Duration::from_nanos(nanos)
 }

@@ -187,11 +187,10 @@ impl Controller {
                 self.derive(id);
                 self.derive_guests(id, &name);
             }
-            (Some(container), Some(document)) => {
-                let pointer = "/State/OOMKilled";
-                let memory = document.pointer(pointer).and_then(Value::as_bool).unwrap_or(false);
+            (Some(container), Some(_)) => {
                 let policy = self.parts.keep.deregister;
-                let reason = ending::tombstone(policy, container.exit_code, memory);
+                let reason =
+                    ending::tombstone(policy, container.exit_code, container.out_of_memory);
                 self.end(id, short, reason);
             }
             _ => self.end(id, short, None),
