@@ -70,6 +70,9 @@ USER haproxy
 # ---- confd: Consul -> ambassadors
 FROM haproxy AS confd
 COPY --from=build /confd /usr/local/bin/confd
+# Large answers need memory for a moment, in any thread: with an arena for each, or from the heap, it adds up and is not
+# given back.
+ENV MALLOC_ARENA_MAX=1 MALLOC_MMAP_THRESHOLD_=131072
 ENTRYPOINT ["/usr/local/bin/confd"]
 HEALTHCHECK --interval=30s --timeout=5s --start-period=20s CMD ["/usr/local/bin/confd", "healthcheck"]
 LABEL org.opencontainers.image.title="confd" \
@@ -78,7 +81,8 @@ LABEL org.opencontainers.image.title="confd" \
 
 # ---- ambassador: the load balancer next to its clients
 FROM haproxy AS ambassador
-COPY --from=build /ambassador /usr/local/bin/ambassador
+# `ambassador configure` is one pass of confd.
+COPY --from=build /ambassador /confd /usr/local/bin/
 ENTRYPOINT ["/usr/local/bin/ambassador"]
 CMD ["run"]
 HEALTHCHECK --interval=30s --timeout=5s --start-period=10s CMD ["/usr/local/bin/ambassador", "healthcheck"]

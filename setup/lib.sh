@@ -59,6 +59,16 @@ fetch() { curl --silent --fail --max-time 5 "$1" 2>/dev/null; }
 # reachable: whether a Docker Engine answers.
 reachable() { docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
 
+# find_stack: sets `stack` to the Compose command for what runs: `make up`'s, or `make ambassadors`'.
+find_stack() {
+  reachable || die "no Docker Engine answers" "try: make up"
+  for one in "docker compose" "docker compose --file dockercoins/compose.ambassadors.yml"; do
+    read -ra stack <<<"$one"
+    [ -z "$("${stack[@]}" ps --quiet)" ] || return 0
+  done
+  die "nothing runs" "try: make up"
+}
+
 # What `ready` and `status` read off the running system.
 
 # instances SERVICE: how many of it Consul's catalog lists.

@@ -5,13 +5,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::agent::Agent;
+use crate::agent::{Agent, Listen as AgentListen};
 use crate::directory::Directory;
+use crate::docker::Endpoint;
+use crate::examples::with_examples;
 use crate::generate::{Mode, Options, generate};
 use crate::grammar::{self, Listen, frontends};
 use crate::link::Link;
+use crate::operate::Operation;
+use crate::push::Push;
 
 /// What a command line asks for; see [`Args::parse`].
 #[derive(Debug)]
@@ -29,27 +33,30 @@ pub(crate) struct Place {
 }
 
 /// What to do. A configuration is text already.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Task {
     Run { limits: Limits, config: Option<String> },
     Reconfigure { config: String, limit: Duration },
     Showconfig,
     Debugconfig { config: Option<String> },
-    Healthcheck,
+    Healthcheck(AgentListen),
     Link(Link),
-    Agent(Agent),
+    Push(Push),
+    Agent(Agent, AgentListen),
     Create(Agent),
-    Delete { docker: String, project: String },
+    Configure(Vec<OsString>),
+    Delete { docker: Endpoint, project: String },
+    Operate(Box<Operation>),
 }
 
 /// How long connections may take to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::Args)]
 pub(crate) struct Limits {
     /// How long connections may go on when the ambassador is stopped
-    #[arg(long, value_name = "SECONDS", env = "AMBASSADOR_STOP_AFTER", default_value = "5", value_parser = seconds)]
+    #[arg(long, value_name = "TIME", env = "AMBASSADOR_STOP_AFTER", default_value = "5s", value_parser = time)]
     pub(crate) stop_after: Duration,
     /// How long connections may go on when a reload has replaced the process that serves them
-    #[arg(long, value_name = "SECONDS", env = "AMBASSADOR_HARD_STOP_AFTER", default_value = "3600", value_parser = seconds)]
+    #[arg(long, value_name = "TIME", env = "AMBASSADOR_HARD_STOP_AFTER", default_value = "1h", value_parser = time)]
     pub(crate) hard_stop_after: Duration,
 }
 
@@ -91,7 +98,7 @@ enum Command {
     /// applied or rejected
     Reconfigure {
         /// How long to wait for the answer
-        #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+        #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time)]
         timeout: Duration,
         #[command(flatten)]
         service: Service,
@@ -104,35 +111,53 @@ enum Command {
         #[command(flatten)]
         service: Service,
     },
-    /// Exit with 0 when HAProxy serves, with 1 when it does not
-    Healthcheck,
+    /// Exit with 0 when HAProxy serves, or the agent answers; with 1 when not
+    Healthcheck {
+        #[command(flatten)]
+        listen: AgentListen,
+    },
     /// Convert a Compose file: links become ambassadors
     ///
     /// A service with links gets `extra_hosts`, which name 127.127.0.2 and so on instead, and a
     /// label that asks for the ambassador behind them. Linked services publish their ports on
     /// random ports of the host. Fixed ports and paths of the host are dropped.
     Link(Link),
+    /// Build the images of a Compose file, push them to a registry, and write a Compose file that
+    /// names them there
+    ///
+    /// Nothing is written unless every image was built and pushed.
+    Push(Push),
     /// Give each client on this node that asks for upstreams an ambassador, until a signal ends it
-    Agent(Agent),
+    Agent {
+        #[command(flatten)]
+        agent: Agent,
+        #[command(flatten)]
+        listen: AgentListen,
+    },
     /// Do what `agent` does once, for one Compose project
     Create {
         #[command(flatten)]
         agent: Agent,
     },
+    /// Configure all ambassadors once, from what runs on this node: no Consul, no daemon
+    ///
+    /// This is `confd --once --source docker` over what `create` wrote down; confd's flags may follow, such as
+    /// --internal, --network NETWORK and --compose-names, which say how containers become services.
+    Configure {
+        /// Flags for confd
+        #[arg(value_name = "FLAG", trailing_var_arg = true, allow_hyphen_values = true)]
+        flags: Vec<OsString>,
+    },
     /// Remove the ambassadors of a Compose project, those of stopped clients too
     Delete {
-        /// Docker's address
-        #[arg(
-            long,
-            value_name = "URL",
-            env = "DOCKER_HOST",
-            default_value = "unix:///var/run/docker.sock"
-        )]
-        docker: String,
         /// The Compose project
         #[arg(long, value_name = "PROJECT", env = "COMPOSE_PROJECT_NAME")]
         project: String,
+        #[command(flatten)]
+        docker: Endpoint,
     },
+    #[command(flatten)]
+    Operate(Box<Operation>),
     #[command(external_subcommand)]
     Bare(Vec<String>),
 }
@@ -172,7 +197,9 @@ impl Args {
     fn try_parse_from(
         words: impl IntoIterator<Item = impl Into<OsString> + Clone>,
     ) -> Result<Self, clap::Error> {
-        let cli = Cli::try_parse_from(words)?;
+        let mut command = with_examples(Cli::command());
+        let matches = command.try_get_matches_from_mut(words)?;
+        let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
         Ok(Self {
             log: cli.log,
             place: Place { directory: Directory::new(&cli.dir), haproxy: cli.haproxy },
@@ -192,14 +219,17 @@ fn task(command: Command) -> Result<Task, clap::Error> {
         },
         Command::Showconfig => Task::Showconfig,
         Command::Debugconfig { service } => Task::Debugconfig { config: service.config()? },
-        Command::Healthcheck => Task::Healthcheck,
+        Command::Healthcheck { listen } => Task::Healthcheck(listen),
         Command::Link(options) => Task::Link(options),
-        Command::Agent(options) => Task::Agent(options),
+        Command::Push(options) => Task::Push(options),
+        Command::Agent { agent, listen } => Task::Agent(agent, listen),
         Command::Create { agent } if agent.project.is_some() => Task::Create(agent),
         Command::Create { .. } => {
             return Err(usage(ErrorKind::MissingRequiredArgument, &"create needs --project"));
         }
+        Command::Configure { flags } => Task::Configure(flags),
         Command::Delete { docker, project } => Task::Delete { docker, project },
+        Command::Operate(operation) => Task::Operate(operation),
         Command::Bare(words) => {
             let run = ["ambassador", "run"].into_iter().map(str::to_owned);
             task(Cli::try_parse_from(run.chain(words))?.command)?
@@ -211,8 +241,9 @@ fn usage(kind: ErrorKind, error: &dyn std::fmt::Display) -> clap::Error {
     Cli::command().error(kind, error)
 }
 
-fn seconds(text: &str) -> Result<Duration, std::num::ParseIntError> {
-    text.parse().map(Duration::from_secs)
+/// Reads a time; a bare number means seconds.
+pub(crate) fn time(text: &str) -> Result<Duration, &'static str> {
+    services::parse_duration(text).ok_or("use a time such as 30s, 1m30s or 500ms")
 }
 
 #[cfg(test)]
@@ -224,9 +255,58 @@ mod tests {
     }
 
     #[test]
+    fn a_time_may_have_a_unit() {
+        assert_eq!(time("60"), time("1m"));
+        assert!(time("soon").is_err());
+    }
+
+    #[test]
+    fn the_page_for_users_has_every_command_and_every_flag() {
+        let page = include_str!("../../docs/ambassadors.md");
+        let named =
+            |word: &str| page.contains(&format!("`{word}")) || page.contains(&format!(" {word}"));
+        for command in Cli::command().get_subcommands().filter(|one| one.get_name() != "help") {
+            assert!(named(&format!("ambassador {}", command.get_name())), "{}", command.get_name());
+            let flags = command.get_arguments().filter(|flag| !flag.is_hide_set());
+            for flag in flags.filter(|flag| flag.get_help_heading() != Some("Consul")) {
+                let Some(long) = flag.get_long() else { continue };
+                assert!(named(&format!("--{long}")), "{} --{long}", command.get_name());
+            }
+        }
+    }
+
+    #[test]
+    fn the_flags_of_all_commands_fit_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_of_every_command_ends_with_examples_that_are_understood() {
+        let help = |name: &str| match parse(&format!("{name} --help")) {
+            Err(error) if error.kind() == ErrorKind::DisplayHelp => error.to_string(),
+            other => panic!("{name}: {other:?}"),
+        };
+        for subcommand in Cli::command().get_subcommands() {
+            let name = subcommand.get_name();
+            let help = help(name);
+            let examples = help.split_once("\nExample").expect(name).1.lines();
+            let examples: Vec<_> =
+                examples.filter_map(|line| line.strip_prefix("  ambassador ")).collect();
+            assert!((1..=2).contains(&examples.len()), "{help}");
+            for example in examples {
+                assert_eq!(example.split(' ').next(), Some(name), "{help}");
+                if let Err(error) = parse(example) {
+                    panic!("{example}: {error}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn the_bare_form_is_run() {
         for words in ["80 10.0.0.1 80 [::1]:81", "127.127.0.2:80", "80 a:1 -- 81 b:1"] {
-            assert_eq!(parse(words).unwrap().task, parse(&format!("run {words}")).unwrap().task);
+            let task = |line: &str| format!("{:?}", parse(line).unwrap().task);
+            assert_eq!(task(words), task(&format!("run {words}")));
         }
         let args = parse("--dir /d 80 a:1").unwrap();
         assert_eq!(args.place.directory.path(), std::path::Path::new("/d"));

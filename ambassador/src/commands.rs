@@ -1,5 +1,8 @@
 //! The short commands: each asks a question or hands something over, and ends.
 
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -16,8 +19,15 @@ use crate::master::patient;
 /// The master answers nobody while it reloads, about 100 ms.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Returns success when HAProxy's master answers and has a worker; else says why not.
-pub(crate) async fn healthcheck(place: &Place) -> ExitCode {
+/// Returns success when HAProxy's master answers and has a worker, or, where there never was one, when the agent at
+/// `listen` answers; else says why not.
+pub(crate) async fn healthcheck(place: &Place, listen: Option<SocketAddr>) -> ExitCode {
+    if !place.directory.base().exists()
+        && let Some(address) = listen
+        && daemon::listener::probe(address).await
+    {
+        return ExitCode::SUCCESS;
+    }
     let deadline = Instant::now() + PATIENCE;
     let socket = place.directory.master();
     match patient(&socket, deadline, |processes| !processes.workers.is_empty()).await {
@@ -27,6 +37,20 @@ pub(crate) async fn healthcheck(place: &Place) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Becomes one pass of confd over the ambassadors whose resources are in the volume. Returns only if that fails.
+pub(crate) fn configure(place: &Place, flags: &[OsString]) -> anyhow::Result<ExitCode> {
+    let folder = place.directory.path().join("confd");
+    anyhow::ensure!(
+        folder.join("conf.d").is_dir(),
+        "there are no ambassadors in {}: `ambassador create` makes them, with the volume mounted there",
+        place.directory.path().display()
+    );
+    let mut confd = std::process::Command::new("confd");
+    confd.arg("--once").arg("--confdir").arg(&folder).arg("--state-dir").arg(folder.join("state"));
+    confd.args(flags).env("CONFD_SOURCE", "docker");
+    Err(confd.exec()).context("cannot run confd")
 }
 
 /// Hands a configuration to the running ambassador; success means that HAProxy serves it.

@@ -36,7 +36,7 @@ defaults
     timeout connect 2s
     timeout client 1d
     timeout server 1d
-    default-server check inter 1s fastinter 100ms downinter 500ms fall 2 rise 1
+    default-server check inter 1s fastinter 100ms downinter 100ms fall 2 rise 1
 ";
 
 /// Only what may be sent twice is sent again when a server dies over it.

@@ -18,12 +18,15 @@ mod configure;
 mod control;
 mod directory;
 mod docker;
+mod examples;
 mod generate;
 mod grammar;
 mod link;
 mod log_lines;
 mod master;
+mod operate;
 mod process;
+mod push;
 mod run;
 mod settle;
 mod upstreams;
@@ -42,13 +45,18 @@ pub async fn execute(args: Args) -> anyhow::Result<ExitCode> {
         Task::Reconfigure { config, limit } => commands::reconfigure(place, &config, limit).await,
         Task::Showconfig => commands::showconfig(place),
         Task::Debugconfig { config } => commands::debugconfig(place, config).await,
-        Task::Agent(options) => {
+        Task::Agent(options, listen) => {
             let token = daemon::shutdown::token()?;
-            Ok(agent::agent(&options, place.directory.path(), &token).await)
+            Ok(agent::agent(&options, &listen, place.directory.path(), &token).await)
         }
         Task::Create(options) => agent::create(&options, place.directory.path()).await,
-        Task::Delete { docker, project } => agent::delete(&docker, &project).await,
+        Task::Configure(flags) => commands::configure(place, &flags),
+        Task::Delete { docker, project } => {
+            agent::delete(&docker, &project, place.directory.path()).await
+        }
         Task::Link(options) => link::link(&options).await,
-        Task::Healthcheck => Ok(commands::healthcheck(place).await),
+        Task::Push(options) => push::push(&options).await,
+        Task::Operate(operation) => operate::operate(&operation).await,
+        Task::Healthcheck(listen) => Ok(commands::healthcheck(place, listen.address()).await),
     }
 }

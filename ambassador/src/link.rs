@@ -3,7 +3,7 @@
 mod convert;
 mod ports;
 mod service;
-mod yaml;
+pub(crate) mod yaml;
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -12,12 +12,13 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 
-use crate::docker::Engine;
+use crate::docker::{Endpoint, Engine};
+pub(crate) use convert::{Error, services, services_mut};
 use convert::{Ports, Unknown, convert, unknown};
 pub(crate) use ports::tcp as tcp_ports;
 
 /// The files that Compose takes by itself: other people's work, as a rule.
-const DEFAULTS: [&str; 4] =
+pub(crate) const DEFAULTS: [&str; 4] =
     ["compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml"];
 /// Where ports may be named: `rng: 80`, or `web: [80, 443]`.
 const PORTS: &str = "ports.yml";
@@ -31,14 +32,8 @@ pub(crate) struct Link {
     /// Where to write the result, `-` for standard output; without it, IN is overwritten
     #[arg(value_name = "OUT")]
     to: Option<PathBuf>,
-    /// Docker's address, asked for the ports that images expose
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "DOCKER_HOST",
-        default_value = "unix:///var/run/docker.sock"
-    )]
-    docker: String,
+    #[command(flatten)]
+    docker: Endpoint,
 }
 
 /// Converts a Compose file.
@@ -95,7 +90,7 @@ fn named_ports(path: &Path) -> anyhow::Result<Ports> {
 }
 
 /// Returns the ports that a service's image exposes, by its Dockerfile or by the engine.
-async fn exposed(docker: &str, folder: &Path, service: &Unknown) -> anyhow::Result<Vec<u16>> {
+async fn exposed(docker: &Endpoint, folder: &Path, service: &Unknown) -> anyhow::Result<Vec<u16>> {
     if let Some(build) = &service.build {
         let dockerfile = folder.join(build).join("Dockerfile");
         if let Ok(text) = fs::read_to_string(dockerfile) {
@@ -110,7 +105,7 @@ async fn exposed(docker: &str, folder: &Path, service: &Unknown) -> anyhow::Resu
 }
 
 /// Puts a text in the place of a file in one step.
-fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+pub(crate) fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let mut file = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;
     file.write_all(text.as_bytes())?;
@@ -129,7 +124,7 @@ mod tests {
 
     fn chosen(words: &[&str], named: Option<&str>) -> Option<(String, String)> {
         let mut words = words.iter().map(PathBuf::from);
-        let options = Link { from: words.next(), to: words.next(), docker: String::new() };
+        let options = Link { from: words.next(), to: words.next(), docker: Endpoint::default() };
         let (from, to) = files(&options, named.map(PathBuf::from)).ok()?;
         Some((from.display().to_string(), to.display().to_string()))
     }

@@ -1,4 +1,4 @@
-//! The apply actions besides HAProxy's: a command, and a signal.
+//! The apply actions besides HAProxy's: a command, signals to processes and containers, a program of our own.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,6 +8,74 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::command;
+use crate::docker::{Endpoint, Engine};
+use crate::exec;
+use crate::resource::{Action, Containers};
+use crate::worker::Worker;
+
+impl Worker {
+    /// Takes one of the apply actions that tell somebody else to read the destination.
+    pub(crate) async fn act(&mut self, action: Action) -> anyhow::Result<()> {
+        let (resource, limit) = (&self.resource, self.resource.timeout.0);
+        match action {
+            Action::HaProxy => Ok(()),
+            Action::ReloadCmd => match &resource.reload_cmd {
+                Some(line) => reload_cmd(line, limit).await,
+                None => Ok(()),
+            },
+            Action::Signal => match &resource.signal {
+                Some(target) => signal(&target.pid_file, target.signal.0),
+                None => Ok(()),
+            },
+            Action::Containers => match &resource.containers {
+                Some(target) => containers(&self.shared.docker, target, limit).await,
+                None => Ok(()),
+            },
+            Action::Exec => match (&self.program, &resource.exec) {
+                (Some(program), _) => {
+                    program.changed();
+                    Ok(())
+                }
+                (None, Some(settings)) => {
+                    let once = &self.shared.programs;
+                    let (program, ended) =
+                        exec::Running::start(&resource.name, settings.clone(), once.is_some())
+                            .context("cannot start the program of [template.exec]")?;
+                    if let Some(programs) = once {
+                        programs.add(ended);
+                    }
+                    self.program = Some(program);
+                    Ok(())
+                }
+                (None, None) => Ok(()),
+            },
+        }
+    }
+}
+
+/// Signals or restarts all containers that `target` means.
+async fn containers(docker: &Endpoint, target: &Containers, limit: Duration) -> anyhow::Result<()> {
+    let engine = Engine::new(docker, limit)?;
+    let found = engine.labelled(&target.label).await?;
+    if found.is_empty() {
+        tracing::debug!(label = target.label, "no container to be told");
+    }
+    let mut outcome = Ok(());
+    for container in found {
+        let told = match target.signal {
+            Some(signal) => engine.signal(&container, signal.0).await,
+            None => engine.restart(&container).await,
+        };
+        match told {
+            Ok(()) => {
+                tracing::info!(container = container.name, restarted = target.restart, "told");
+            }
+            // The others are told all the same; later, all are told again.
+            Err(error) => outcome = outcome.and(Err(error)),
+        }
+    }
+    Ok(outcome?)
+}
 
 /// Runs a resource's `reload_cmd`.
 pub(crate) async fn reload_cmd(command: &str, limit: Duration) -> anyhow::Result<()> {

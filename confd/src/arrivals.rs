@@ -1,6 +1,7 @@
 //! Follows new instances from their container's event to serving. Pure: no I/O, no clock, no async.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::dependency::Dependency;
@@ -10,8 +11,19 @@ use crate::text;
 
 /// The meta key under which registrator notes the time of the container's event, in nanoseconds since 1970.
 const EVENT_TIME: &str = "event-time";
+/// The meta key under which it notes when it told Consul, in the same way.
+const REGISTERED_TIME: &str = "registered-time";
 /// What is older was not waiting for us: it ran before this process did.
 const OLDEST: Duration = Duration::from_mins(1);
+
+/// How long after its container's event a new instance came to a stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Arrival {
+    /// The agent was told; unknown where nobody noted it.
+    pub(crate) registered: Option<Duration>,
+    /// It was rendered.
+    pub(crate) rendered: Duration,
+}
 
 /// New instances on their way to serving: the time of each one's event, by the name HAProxy knows it under.
 #[derive(Debug, Default)]
@@ -24,32 +36,34 @@ pub(crate) struct Arrivals {
 }
 
 impl Arrivals {
-    /// Notes what has been rendered, and returns how long ago the events of what is new were.
+    /// Notes what has been rendered, and returns how far what is new among it has come, and when.
     pub(crate) fn rendered(
         &mut self,
         asked: &BTreeSet<Dependency>,
         snapshot: &Snapshot,
         now: SystemTime,
-    ) -> Vec<Duration> {
-        let mut ages = Vec::new();
+    ) -> Vec<Arrival> {
+        let mut arrivals = Vec::new();
         let mut known = BTreeSet::new();
         for instance in
             asked.iter().filter_map(|d| snapshot.get(d)).flat_map(|e| instances(&e.data))
         {
             let identity = (instance.node.clone(), instance.id.clone());
             if !self.known.contains(&identity)
-                && let Some(event) = event_time(instance)
+                && let Some(event) = time(instance, EVENT_TIME)
                 && let Ok(age) = now.duration_since(event)
                 && age < OLDEST
                 && !known.contains(&identity)
             {
                 self.rendered.insert(text::haproxy_name(&instance.id), event);
-                ages.push(age);
+                let registered = time(instance, REGISTERED_TIME);
+                let registered = registered.and_then(|at| at.duration_since(event).ok());
+                arrivals.push(Arrival { registered, rendered: age });
             }
             known.insert(identity);
         }
         self.known = known;
-        ages
+        arrivals
     }
 
     /// Notes that what was rendered is live, and returns how long ago the events were.
@@ -74,15 +88,15 @@ fn age(event: SystemTime, now: SystemTime) -> Duration {
     now.duration_since(event).unwrap_or_default()
 }
 
-fn instances(data: &Data) -> &[Instance] {
+fn instances(data: &Data) -> &[Arc<Instance>] {
     match data {
         Data::Instances(instances) => instances,
         _ => &[],
     }
 }
 
-fn event_time(instance: &Instance) -> Option<SystemTime> {
-    let nanos = instance.meta.get(EVENT_TIME)?.parse().ok()?;
+fn time(instance: &Instance, key: &str) -> Option<SystemTime> {
+    let nanos = instance.meta.get(key)?.parse().ok()?;
     UNIX_EPOCH.checked_add(Duration::from_nanos(nanos))
 }
 
@@ -99,13 +113,17 @@ mod tests {
     fn a_new_instance_is_followed_once_from_its_event_to_serving() {
         let rng = Dependency::Service(Service::named("rng"));
         let asked = BTreeSet::from([rng.clone()]);
-        let meta = BTreeMap::from([(EVENT_TIME.to_owned(), "1000000000000".to_owned())]);
-        let instance = Instance { id: "a b".into(), meta, ..Instance::default() };
+        let meta = BTreeMap::from([
+            (EVENT_TIME.to_owned(), "1000000000000".to_owned()),
+            (REGISTERED_TIME.to_owned(), "1000500000000".to_owned()),
+        ]);
+        let instance = Instance { id: "a b".into(), meta: meta.into(), ..Instance::default() };
         let mut snapshot = Snapshot::default();
-        snapshot.update(&rng.into(), Data::Instances(vec![instance]), None, at(0));
+        snapshot.update(&rng.into(), Data::Instances(vec![instance.into()]), None, at(0));
         let mut arrivals = Arrivals::default();
         let seconds = Duration::from_secs;
-        assert_eq!(arrivals.rendered(&asked, &snapshot, at(1001)), [seconds(1)]);
+        let arrival = Arrival { registered: Some(seconds(1) / 2), rendered: seconds(1) };
+        assert_eq!(arrivals.rendered(&asked, &snapshot, at(1001)), [arrival]);
         assert_eq!(arrivals.rendered(&asked, &snapshot, at(1002)), []);
         assert_eq!(arrivals.live(at(1003)), [seconds(3)]);
         assert_eq!(arrivals.live(at(1003)), []);

@@ -1,12 +1,27 @@
 //! The command line.
 
+use clap::{CommandFactory, FromArgMatches};
 use std::path::PathBuf;
+
+/// What is printed below the flags.
+const EXAMPLES: &str = "\
+Examples:
+  confd                                      follows Consul on 127.0.0.1:8500, resources in /etc/confd
+  confd --once                               does everything once, and exits
+  confd --source docker --internal --network shop_backends
+                                             without Consul: what runs on this node
+  confd check                                tells whether resources and templates make sense
+  confd render haproxy --diff                what would change, and how it would be brought to life
+  confd status                               what each resource does, and what holds it up
+  confd rollback 3 --pin                     back to generation 3, until `confd unpin`
+
+Every flag can be set by an environment variable, too, which commands run beside the daemon then share.";
 
 /// Renders proxy configurations from Consul and brings them into running load balancers.
 ///
 /// Without a command it is the daemon: it follows the source until it is told to stop.
 #[derive(Clone, Debug, clap::Parser)]
-#[command(version)]
+#[command(version, after_help = EXAMPLES)]
 pub struct Args {
     /// The folder that holds conf.d/*.toml, templates/ and files/
     #[arg(
@@ -32,9 +47,15 @@ pub struct Args {
     /// With --once: how long the source may take to answer
     #[arg(long, value_name = "DURATION", default_value = "30s")]
     pub once_timeout: crate::units::Span,
+    /// How containers become instances.
+    #[command(flatten)]
+    pub derive: crate::local::Derive,
     /// Where the data comes from.
     #[command(flatten)]
     pub consul: consul::Args,
+    /// Where Docker is.
+    #[command(flatten)]
+    pub docker: engine::Endpoint,
     /// Where metrics are served.
     #[command(flatten)]
     pub listen: daemon::listener::Args<9120>,
@@ -46,11 +67,24 @@ pub struct Args {
     pub command: Option<Command>,
 }
 
+impl Args {
+    /// Parses the command line and the environment; prints help or what is wrong with it, and exits, where it must.
+    #[must_use]
+    pub fn parse_from_env() -> Self {
+        let command = daemon::flags::without_empty(Self::command(), "CONFD_", "");
+        Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+    }
+}
+
 /// What to do instead of following the source.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum Command {
     /// Read all resources and templates, and render them with made-up data
-    Check,
+    Check {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Render a resource and print the text; nothing is written or applied
     Render {
         /// The resource: its file's name without .toml
@@ -58,6 +92,9 @@ pub enum Command {
         /// Print what would change instead: the text's differences, and what HAProxy would be told
         #[arg(long)]
         diff: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
     /// List the generations that were accepted, the newest first
     History {
@@ -77,6 +114,9 @@ pub enum Command {
         /// The resource, if there is more than one
         #[arg(long, value_name = "NAME")]
         resource: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Go back to a generation, until what is rendered changes
     Rollback {

@@ -1,5 +1,6 @@
 //! Runs the commands of a resource: by a shell, for a limited time, and never without an end.
 
+use std::pin::pin;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -12,6 +13,9 @@ use tokio::process::Command;
 const OUTPUT_LIMIT: u64 = 64 * 1024;
 /// How long a command may take to end after it was asked to.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// How long its output is waited for when it has ended, and something else still holds it open.
+const LEFT_BEHIND: Duration = Duration::from_millis(100);
 
 /// Why a command did not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -49,7 +53,8 @@ fn said(output: &str) -> String {
 }
 
 /// Runs `command` in a shell, and returns what it wrote. After `limit` its whole process group is
-/// asked to end, then killed; the same happens when the returned future is dropped.
+/// asked to end, then killed; the same happens when the returned future is dropped. What it leaves behind when it ends by
+/// itself goes on.
 pub(crate) async fn run(command: &str, limit: Duration) -> Result<String, Error> {
     let failed = |source| Error::Start { command: command.to_owned(), source };
     let mut child = Command::new("/bin/sh")
@@ -62,14 +67,34 @@ pub(crate) async fn run(command: &str, limit: Duration) -> Result<String, Error>
         .process_group(0)
         .spawn()
         .map_err(failed)?;
-    let group = child.id().and_then(|id| i32::try_from(id).ok()).map(|id| Group(Pid::from_raw(id)));
+    let mut group =
+        child.id().and_then(|id| i32::try_from(id).ok()).map(|id| Group(Some(Pid::from_raw(id))));
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let ending = async {
-        let (out, err, status) = tokio::join!(text(stdout), text(stderr), child.wait());
-        status.map(|status| (status, [out, err].concat().trim().to_owned()))
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let status = {
+            let mut reading =
+                pin!(async { tokio::join!(read(stdout, &mut out), read(stderr, &mut err)) });
+            let mut all = false;
+            let status = loop {
+                tokio::select! {
+                    _ = &mut reading, if !all => all = true,
+                    status = child.wait() => break status,
+                }
+            };
+            // What it started in the background and left there may hold its output open for ever.
+            if !all {
+                drop(tokio::time::timeout(LEFT_BEHIND, reading).await);
+            }
+            status
+        };
+        out.append(&mut err);
+        status.map(|status| (status, String::from_utf8_lossy(&out).trim().to_owned()))
     };
     tokio::pin!(ending);
     let ended = if let Ok(ended) = tokio::time::timeout(limit, &mut ending).await {
+        // It ended by itself: what it leaves behind, such as a daemon, is meant to stay.
+        group.as_mut().map(Group::release);
         ended.map_err(failed)?
     } else {
         if let Some(group) = &group {
@@ -85,13 +110,17 @@ pub(crate) async fn run(command: &str, limit: Duration) -> Result<String, Error>
     }
 }
 
-/// A process group that does not outlive this value.
-struct Group(Pid);
+/// A process group that does not outlive this value, unless it was released.
+struct Group(Option<Pid>);
 
 impl Group {
     fn signal(&self, signal: Signal) {
         // It may have ended by itself.
-        let _ = killpg(self.0, signal);
+        let _ = self.0.map(|group| killpg(group, signal));
+    }
+
+    fn release(&mut self) {
+        self.0 = None;
     }
 }
 
@@ -101,14 +130,14 @@ impl Drop for Group {
     }
 }
 
-async fn text(pipe: Option<impl AsyncRead + Unpin>) -> String {
-    let Some(mut pipe) = pipe else { return String::new() };
-    let mut bytes = Vec::new();
+/// Reads as much as is kept into `text`, which has what came until then if this is given up.
+async fn read(pipe: Option<impl AsyncRead + Unpin>, text: &mut Vec<u8>) {
+    let Some(mut pipe) = pipe else { return };
+    let mut kept = (&mut pipe).take(OUTPUT_LIMIT);
     // What cannot be read is missing in a message, nothing more.
-    let _ = (&mut pipe).take(OUTPUT_LIMIT).read_to_end(&mut bytes).await;
+    while matches!(kept.read_buf(text).await, Ok(1..)) {}
     // Whoever writes more must not block on a full pipe.
     let _ = tokio::io::copy(&mut pipe, &mut tokio::io::sink()).await;
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]
@@ -127,6 +156,15 @@ mod tests {
     async fn a_command_that_fails_is_quoted_with_what_it_said() {
         let error = run("echo because >&2; exit 3", SECOND).await.unwrap_err().to_string();
         assert!(error.contains("exit 3") && error.contains("because"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_a_command_leaves_in_the_background_goes_on_and_is_not_waited_for() {
+        let started = Instant::now();
+        let pid = run("sleep 30 & echo $!", SECOND * 20).await.unwrap();
+        assert!(started.elapsed() < SECOND * 10, "it was waited for");
+        let pid = Pid::from_raw(pid.parse().unwrap());
+        nix::sys::signal::kill(pid, Signal::SIGKILL).expect("it goes on");
     }
 
     #[tokio::test]

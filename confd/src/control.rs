@@ -65,6 +65,11 @@ impl Workers {
         receiver
     }
 
+    /// Forgets the worker of `resource`, which has ended.
+    pub(crate) fn leave(&self, resource: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(resource);
+    }
+
     async fn tell(&self, request: Request) -> BTreeMap<String, Answer> {
         let workers = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let meant = |name: &String| request.resource.as_ref().is_none_or(|wanted| wanted == name);

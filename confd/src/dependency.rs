@@ -45,6 +45,8 @@ pub enum Dependency {
         /// `any`, `passing`, `warning` or `critical`.
         state: String,
     },
+    /// The ambassadors of this node; Docker answers this.
+    Ambassadors,
 }
 
 /// The question for a service's instances.
@@ -99,6 +101,7 @@ impl fmt::Display for Dependency {
             Self::Key { path } => write!(f, "key {path}"),
             Self::Prefix { path } => write!(f, "keys below {path}"),
             Self::Checks { state } => write!(f, "checks that are {state}"),
+            Self::Ambassadors => f.write_str("ambassadors"),
         }
     }
 }

@@ -1,11 +1,12 @@
 //! Replaces files so that a reader, or a crash, finds the old text or the new one, never a part.
 
 use std::fs::{File, Permissions};
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{Gid, Group, Uid, User};
+use serde::Serialize;
 use tempfile::NamedTempFile;
 
 use crate::resource::Resource;
@@ -55,13 +56,25 @@ pub(crate) struct Staged {
 
 /// Writes `text` beside `dest`, with the access it shall have: what is not said stays as it is.
 pub(crate) fn stage(dest: &Path, text: &str, access: &Access) -> io::Result<Staged> {
+    stage_with(dest, access, |file| file.write_all(text.as_bytes()))
+}
+
+/// Does the same with what `write` writes.
+fn stage_with(
+    dest: &Path,
+    access: &Access,
+    write: impl FnOnce(&mut BufWriter<&mut NamedTempFile>) -> io::Result<()>,
+) -> io::Result<Staged> {
     let folder = folder(dest);
     let name = dest.file_name().unwrap_or_default().to_string_lossy();
     let mut file = tempfile::Builder::new()
         .prefix(&format!(".{name}."))
         .suffix(".staged")
         .tempfile_in(folder)?;
-    file.write_all(text.as_bytes())?;
+    let mut writer = BufWriter::new(&mut file);
+    write(&mut writer)?;
+    writer.flush()?;
+    drop(writer);
     let old = std::fs::metadata(dest).ok();
     let mode = access.mode.or(old.as_ref().map(|old| old.mode() & 0o7777)).unwrap_or(MODE);
     let differs =
@@ -99,10 +112,13 @@ impl Staged {
             Ok(_) => File::open(folder(&dest))?.sync_all(),
             Err(error) if error.error.raw_os_error() == Some(nix::libc::EBUSY) => {
                 tracing::warn!(dest = %dest.display(), "is a mount point: written in place, which is not atomic");
-                let text = std::fs::read(error.file.path())?;
-                let mut file = File::options().write(true).truncate(true).open(&dest)?;
-                file.write_all(&text)?;
-                file.sync_all()
+                let (new, old) = (std::fs::read(error.file.path())?, std::fs::read(&dest)?);
+                overwrite(&dest, &new).inspect_err(|_| {
+                    // A part of the new text is worse than the old one, and that had room.
+                    if let Err(error) = overwrite(&dest, &old) {
+                        tracing::error!(dest = %dest.display(), %error, "is incomplete");
+                    }
+                })
             }
             Err(error) => Err(error.error),
         }
@@ -118,9 +134,20 @@ impl Staged {
     }
 }
 
-/// Replaces the file at `path`.
-pub(crate) fn replace(path: &Path, text: &str) -> io::Result<()> {
-    stage(path, text, &Access::default())?.commit()
+/// What only this process may read.
+const PRIVATE: u32 = 0o600;
+
+/// Replaces the file at `path` by one that only this process may read.
+pub(crate) fn replace_private(path: &Path, text: &str) -> io::Result<()> {
+    stage(path, text, &Access { mode: Some(PRIVATE), ..Access::default() })?.commit()
+}
+
+/// Does the same with `value` as JSON, which may be much larger than what it is made of: it is never in memory as a
+/// whole.
+pub(crate) fn replace_private_json(path: &Path, value: &impl Serialize) -> io::Result<()> {
+    let access = Access { mode: Some(PRIVATE), ..Access::default() };
+    stage_with(path, &access, |file| serde_json::to_writer(file, value).map_err(Into::into))?
+        .commit()
 }
 
 /// Reads a text; one that is not there is no error.
@@ -133,6 +160,12 @@ pub(crate) fn read(path: &Path) -> io::Result<Option<String>> {
     }
 }
 
+fn overwrite(path: &Path, text: &[u8]) -> io::Result<()> {
+    let mut file = File::options().write(true).truncate(true).open(path)?;
+    file.write_all(text)?;
+    file.sync_all()
+}
+
 fn folder(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -143,6 +176,12 @@ fn folder(path: &Path) -> &Path {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nix::mount::{MsFlags, mount};
+    use nix::sched::{CloneFlags, unshare};
+
+    fn replace(path: &Path, text: &str) -> io::Result<()> {
+        stage(path, text, &Access::default())?.commit()
+    }
 
     #[test]
     fn a_replaced_file_keeps_its_mode_and_leaves_nothing_beside_it() {
@@ -164,6 +203,53 @@ mod tests {
         let access = Access { mode: Some(0o640), ..Access::default() };
         stage(&path, "one", &access).unwrap().commit().unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o640);
+    }
+
+    // Only root may give files away.
+    #[test]
+    fn the_owner_and_the_group_that_are_asked_for_win_and_else_the_old_ones_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.cfg");
+        let owner = || {
+            let file = std::fs::metadata(&path).unwrap();
+            (file.uid(), file.gid(), file.mode() & 0o7777)
+        };
+        let access = Access { mode: Some(0o2640), uid: Some(12_345), gid: Some(54_321) };
+        stage(&path, "one", &access).unwrap().commit().unwrap();
+        assert_eq!(owner(), (12_345, 54_321, 0o2640));
+        replace(&path, "two").unwrap();
+        assert_eq!(owner(), (12_345, 54_321, 0o2640));
+        let nobody = Access { gid: Some(54_322), ..Access::default() };
+        stage(&path, "three", &nobody).unwrap().commit().unwrap();
+        assert_eq!(
+            (owner(), read(&path).unwrap().unwrap().as_str()),
+            ((12_345, 54_322, 0o2640), "three")
+        );
+    }
+
+    // As a container has a file that is mounted into it. The mount is in this thread's own namespace and goes with it.
+    #[test]
+    fn a_destination_that_is_a_mount_point_is_written_in_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.cfg");
+        replace(&path, "a longer text").unwrap();
+        let (before, seen) = (std::fs::metadata(&path).unwrap().ino(), path.clone());
+        let mounted = std::thread::spawn(move || {
+            let none = None::<&str>;
+            unshare(CloneFlags::CLONE_NEWNS).unwrap();
+            mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
+            mount(Some(&path), &path, none, MsFlags::MS_BIND, none).unwrap();
+            replace(&path, "short").unwrap();
+            assert!(replace(&path, "short").is_ok(), "and once more");
+        });
+        mounted.join().unwrap();
+        assert_eq!(read(&seen).unwrap().as_deref(), Some("short"));
+        assert_eq!(std::fs::metadata(&seen).unwrap().ino(), before, "it is the same file");
+        assert_eq!(
+            std::fs::read_dir(folder.path()).unwrap().count(),
+            1,
+            "nothing is left beside it"
+        );
     }
 
     #[test]

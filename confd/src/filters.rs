@@ -1,6 +1,8 @@
-//! The filters that templates have besides Tera's own. Pure: no I/O, no clock, no async.
+//! The filters and tests that templates have besides Tera's own. Pure: no I/O, no clock, no async.
 
 #![allow(clippy::needless_pass_by_value, reason = "Tera passes arguments to filters by value")]
+
+mod edge;
 
 use std::collections::BTreeMap;
 
@@ -10,7 +12,7 @@ use tera::{Error, Kwargs, State, Tera, TeraResult, Value};
 
 use crate::text;
 
-/// Makes the filters known to `tera`.
+/// Makes the filters and tests known to `tera`.
 pub(crate) fn register(tera: &mut Tera) {
     tera.register_filter("by_tag", by_tag);
     tera.register_filter("by_meta", by_meta);
@@ -36,6 +38,11 @@ pub(crate) fn register(tera: &mut Tera) {
     tera.register_filter("slug", |text: &str, _: Kwargs, _: &State| text::slug(text));
     tera.register_filter("sockaddr", sockaddr);
     tera.register_filter("port", port);
+    tera.register_filter("shares", edge::shares);
+    tera.register_filter("words", edge::words);
+    tera.register_test("ip", |text: &str, _: Kwargs, _: &State| {
+        text.parse::<std::net::IpAddr>().is_ok()
+    });
 }
 
 /// Groups of values by a name, ordered by that name.

@@ -1,6 +1,6 @@
 //! The functions that templates have besides Tera's own: questions to the snapshot.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use tera::{ArgFromValue, Error, Kwargs, State, Tera, TeraResult, Value};
 
 use crate::dependency::{Dependency, Service};
-use crate::snapshot::{Data, Snapshot};
+use crate::snapshot::{Data, Entry, Snapshot};
 use crate::units::Span;
 
 /// What one rendering asks and is answered. The functions of a template engine share it; it is
@@ -24,7 +24,13 @@ pub(crate) struct Session {
     pub(crate) asked: BTreeSet<Dependency>,
     pub(crate) missing: BTreeSet<Dependency>,
     pub(crate) not_ready: Option<String>,
+    /// The large answers that were given last. As templates see them they take more memory than everything else, and a
+    /// template is done with a service when it asks for the next.
+    pub(crate) lately: VecDeque<Arc<Entry>>,
 }
+
+/// How many large answers are kept as templates see them: a service may be asked for twice, with a tag and without.
+const LATELY: usize = 2;
 
 /// Where the answers come from.
 #[derive(Clone, Debug)]
@@ -61,6 +67,7 @@ pub(crate) fn register(tera: &mut Tera, session: &Shared) {
     add("node", node);
     add("datacenters", datacenters);
     add("checks", checks);
+    add("ambassadors", ambassadors);
     add("key", key);
     add("key_exists", key_exists);
     add("key_or", key_or);
@@ -104,30 +111,44 @@ fn span(kwargs: &Kwargs, name: &str) -> TeraResult<Span> {
 }
 
 impl Session {
-    /// Asks, and answers `None` where there is no answer yet, which is noted.
+    /// Asks, and answers `None` where there is no answer yet, which is noted. What the source cannot answer is an error.
     fn ask<T>(
         &mut self,
         dependency: Dependency,
-        read: impl FnOnce(&crate::snapshot::Entry) -> T,
-    ) -> Option<T> {
+        read: impl FnOnce(&Entry) -> T,
+    ) -> TeraResult<Option<T>> {
+        let read = |entry: &Entry| match &entry.data {
+            Data::Refused(why) => Err(Error::message(format!("no answer to {dependency}: {why}"))),
+            _ => Ok(read(entry)),
+        };
         let answer = match &self.answers {
-            Answers::Snapshot(snapshot) => snapshot.get(&dependency).map(|entry| read(entry)),
+            Answers::Snapshot(snapshot) => snapshot.get(&dependency).map(|entry| {
+                if entry.is_large() && !self.lately.iter().any(|one| Arc::ptr_eq(one, entry)) {
+                    self.lately.push_back(Arc::clone(entry));
+                }
+                read(entry)
+            }),
             Answers::Mock => {
                 let data = crate::mock::data(&dependency);
-                Some(read(&crate::snapshot::Entry::following(None, data, SystemTime::UNIX_EPOCH)))
+                Some(read(&Entry::following(None, data, SystemTime::UNIX_EPOCH)))
             }
         };
+        if self.lately.len() > LATELY
+            && let Some(oldest) = self.lately.pop_front()
+        {
+            oldest.forget_value();
+        }
         if answer.is_none() {
             self.missing.insert(dependency.clone());
         }
         self.asked.insert(dependency);
-        answer
+        answer.transpose()
     }
 
     /// Asks for a list; while there is no answer it is empty, so that the rendering goes on and
     /// finds what else will be asked.
-    fn list(&mut self, dependency: Dependency) -> Value {
-        self.ask(dependency, crate::snapshot::Entry::value).unwrap_or_else(empty)
+    fn list(&mut self, dependency: Dependency) -> TeraResult<Value> {
+        Ok(self.ask(dependency, Entry::value)?.unwrap_or_else(empty))
     }
 
     fn path(&self, kwargs: &Kwargs) -> TeraResult<String> {
@@ -154,7 +175,7 @@ fn services(session: &mut Session, kwargs: &Kwargs) -> TeraResult<Value> {
     only(kwargs, &["dc", "keep"])?;
     let (keep, now) = (span(kwargs, "keep")?, session.now());
     let dependency = Dependency::Services { dc: text(kwargs, "dc")? };
-    Ok(session.ask(dependency, |e| e.value_with_former(keep.0, now)).unwrap_or_else(empty))
+    Ok(session.ask(dependency, |e| e.value_with_former(keep.0, now))?.unwrap_or_else(empty))
 }
 
 fn service(session: &mut Session, kwargs: &Kwargs) -> TeraResult<Value> {
@@ -168,24 +189,24 @@ fn service(session: &mut Session, kwargs: &Kwargs) -> TeraResult<Value> {
         passing: kwargs.get::<bool>("passing")?.unwrap_or(true),
         filter: text(kwargs, "filter")?,
     });
-    Ok(session.ask(dependency, |e| e.value_with_former(keep.0, now)).unwrap_or_else(empty))
+    Ok(session.ask(dependency, |e| e.value_with_former(keep.0, now))?.unwrap_or_else(empty))
 }
 
 fn nodes(session: &mut Session, kwargs: &Kwargs) -> TeraResult<Value> {
     only(kwargs, &["dc"])?;
-    Ok(session.list(Dependency::Nodes { dc: text(kwargs, "dc")? }))
+    session.list(Dependency::Nodes { dc: text(kwargs, "dc")? })
 }
 
 fn node(session: &mut Session, kwargs: &Kwargs) -> TeraResult<Value> {
     only(kwargs, &["name", "dc"])?;
     let name = kwargs.must_get::<&str>("name")?.to_owned();
     let dependency = Dependency::Node { name, dc: text(kwargs, "dc")? };
-    Ok(session.ask(dependency, crate::snapshot::Entry::value).unwrap_or_else(Value::none))
+    Ok(session.ask(dependency, crate::snapshot::Entry::value)?.unwrap_or_else(Value::none))
 }
 
 fn datacenters(session: &mut Session, kwargs: &Kwargs) -> TeraResult<Value> {
     only(kwargs, &[])?;
-    Ok(session.list(Dependency::Datacenters))
+    session.list(Dependency::Datacenters)
 }
 
 fn checks(session: &mut Session, kwargs: &Kwargs) -> TeraResult<Value> {
@@ -196,7 +217,12 @@ fn checks(session: &mut Session, kwargs: &Kwargs) -> TeraResult<Value> {
             "`{state}` is no state; there are: any, passing, warning, critical"
         )));
     }
-    Ok(session.list(Dependency::Checks { state }))
+    session.list(Dependency::Checks { state })
+}
+
+fn ambassadors(session: &mut Session, kwargs: &Kwargs) -> TeraResult<Value> {
+    only(kwargs, &[])?;
+    session.list(Dependency::Ambassadors)
 }
 
 /// What the source says of a key.
@@ -212,7 +238,7 @@ fn ask_key(session: &mut Session, kwargs: &Kwargs) -> TeraResult<Found> {
     let found = session.ask(Dependency::Key { path }, |entry| match &entry.data {
         Data::Key(Some(value)) => Found::Value(value.clone()),
         _ => Found::Nothing,
-    });
+    })?;
     Ok(found.unwrap_or(Found::Pending))
 }
 
@@ -267,10 +293,11 @@ fn keys(
 ) -> TeraResult<Value> {
     only(kwargs, &["path"])?;
     let path = session.path(kwargs)?;
-    let all = session.ask(Dependency::Prefix { path: path.clone() }, |entry| match &entry.data {
-        Data::Keys(keys) => keys.clone(),
-        _ => std::collections::BTreeMap::new(),
-    });
+    let all =
+        session.ask(Dependency::Prefix { path: path.clone() }, |entry| match &entry.data {
+            Data::Keys(keys) => keys.clone(),
+            _ => std::collections::BTreeMap::new(),
+        })?;
     let Some(all) = all else { return Ok(empty()) };
     let wanted = |key: &str| depth == Depth::All || !key.contains('/');
     let list: Vec<Value> = all

@@ -19,6 +19,7 @@ mod master;
 mod options;
 mod reach;
 mod runtime;
+mod serving;
 mod state;
 mod words;
 
@@ -34,6 +35,9 @@ use config::Config;
 use diff::Key;
 pub use diff::{Op, Plan, describe, diff};
 pub use error::{CheckError, Error};
+#[cfg(test)]
+pub(crate) use options::all as options;
+pub(crate) use serving::{ServerState, Servers, servers};
 pub use state::Unexpected;
 
 /// Where an HAProxy is, and how it is treated.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::cli::Args;
 use crate::control::{self, Order, Request};
-use crate::show;
+use crate::show::{self, Colour};
 use crate::state::{Generation, State};
 
 /// Lists the generations that are kept, the newest first.
@@ -31,17 +31,21 @@ pub(crate) fn history(args: &Args, resource: Option<&str>, json: bool) -> anyhow
         println!("{}", Value::from(rows));
         return Ok(ExitCode::SUCCESS);
     }
-    println!("{:>10}  {:>12}  {:>7}  {:>7}  text", "generation", "age", "added", "removed");
+    let head =
+        format!("{:>10}  {:>12}  {:>7}  {:>7}  text", "generation", "age", "added", "removed");
+    println!("{}", show::paint(Colour::Bold, &head));
     for row in rows {
         let at = UNIX_EPOCH + Duration::from_secs(row["at"].as_u64().unwrap_or_default());
         let age = show::age(at.elapsed().unwrap_or_default());
         let digest: String = row["digest"].as_str().unwrap_or_default().chars().take(12).collect();
-        println!(
-            "{:>10}  {age:>12}  {:>7}  {:>7}  {digest}",
-            row["generation"].to_string(),
-            row["added"].to_string(),
-            row["removed"].to_string()
-        );
+        // Padded before they are painted: a colour has no width.
+        let count = |key: &str, colour| match row[key].as_u64().unwrap_or_default() {
+            0 => format!("{:>7}", 0),
+            some => show::paint(colour, &format!("{some:>7}")),
+        };
+        let (added, removed) = (count("added", Colour::Green), count("removed", Colour::Red));
+        let number = row["generation"].to_string();
+        println!("{number:>10}  {age:>12}  {added}  {removed}  {digest}");
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -50,16 +54,28 @@ pub(crate) fn history(args: &Args, resource: Option<&str>, json: bool) -> anyhow
 pub(crate) fn diff(
     args: &Args,
     resource: Option<&str>,
-    old: u64,
-    new: u64,
+    (old, new): (u64, u64),
+    json: bool,
 ) -> anyhow::Result<ExitCode> {
-    let (_, state) = state(args, resource)?;
+    let (resource, state) = state(args, resource)?;
     let get = |number: u64| {
         state.generation(number)?.with_context(|| format!("generation {number} is not kept"))
     };
     let (a, b) = (get(old)?, get(new)?);
     let name = |generation: &Generation| format!("generation {}", generation.number);
-    print!("{}", show::difference(&a.text, &b.text, &name(&a), &name(&b)));
+    let difference = show::difference(&a.text, &b.text, &name(&a), &name(&b));
+    if json {
+        let (removed, added) = show::counts(&a.text, &b.text);
+        println!(
+            "{}",
+            json!({
+                "resource": resource, "from": old, "to": new,
+                "added": added, "removed": removed, "diff": difference,
+            })
+        );
+    } else {
+        print!("{}", show::in_colours(&difference));
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -10,6 +10,7 @@
 //! [`snapshot`]; what the template asked is what [`watch`] keeps up to date. [`step`] decides
 //! what brings the text to life, and the pass takes that step until nothing is left to do.
 
+pub mod ambassadors;
 mod apply;
 mod arrivals;
 mod bisect;
@@ -18,9 +19,12 @@ mod check;
 pub mod cli;
 mod command;
 pub mod control;
+pub mod damp;
 pub mod dependency;
 mod disk;
+mod docker;
 mod dry;
+mod exec;
 mod filters;
 mod functions;
 pub mod guard;
@@ -28,11 +32,14 @@ pub mod haproxy;
 mod inspect;
 pub mod instance;
 mod loading;
+pub mod local;
+pub mod meta;
 pub mod metrics;
 mod mock;
 mod orders;
 mod pass;
 mod persist;
+mod publish;
 mod refusal;
 mod reload;
 mod rendering;

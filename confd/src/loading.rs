@@ -5,12 +5,10 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use crate::apply;
 use crate::board::Phase;
 use crate::haproxy::{self, Applied, Error, Event, Outcome, Plan};
 use crate::metrics::{AtStage, Metrics};
 use crate::pass::chain;
-use crate::resource::Action;
 use crate::worker::{Wanted, Worker};
 
 impl Worker {
@@ -68,22 +66,12 @@ impl Worker {
             if self.others[index].1.as_ref() == Some(&wanted.text) {
                 continue;
             }
-            let limit = self.resource.timeout.0;
-            let result =
-                match (self.others[index].0, &self.resource.reload_cmd, &self.resource.signal) {
-                    (Action::ReloadCmd, Some(command), _) => {
-                        apply::reload_cmd(command, limit).await
-                    }
-                    (Action::Signal, _, Some(signal)) => {
-                        apply::signal(&signal.pid_file, signal.signal.0)
-                    }
-                    _ => Ok(()),
-                };
-            match result {
+            match self.act(self.others[index].0).await {
                 Ok(()) => {
                     self.others[index].1 = Some(Arc::clone(&wanted.text));
                     self.shared.metrics.reloads.get_or_create(&self.label).inc();
-                    tracing::info!(resource = self.resource.name, action = ?self.others[index].0, "reloaded");
+                    let (action, _) = self.others[index].0.names();
+                    tracing::info!(resource = self.resource.name, action, "reloaded");
                 }
                 Err(error) => return self.fail_with(format!("{error:#}")),
             }
@@ -107,9 +95,7 @@ impl Worker {
 
     pub(crate) fn applied(&mut self, applied: &Applied) {
         self.joining = applied.joining;
-        for age in self.arrivals.live(SystemTime::now()) {
-            self.observe("applied", age);
-        }
+        self.arrived();
         let Metrics { runtime_operations, reloads, .. } = &self.shared.metrics;
         runtime_operations.get_or_create(&self.label).inc_by(applied.operations as u64);
         match &applied.reloaded {
@@ -125,6 +111,14 @@ impl Worker {
                 "changed at runtime"
             ),
             None => {}
+        }
+    }
+
+    /// Notes that all that was rendered is live.
+    pub(crate) fn arrived(&mut self) {
+        for age in self.arrivals.live(SystemTime::now()) {
+            self.observe("applied", age);
+            self.latency = Some(age);
         }
     }
 
@@ -148,6 +142,7 @@ impl Worker {
                     self.joining = self.joining.saturating_sub(1);
                     if let Some(age) = self.arrivals.serving(&server, SystemTime::now()) {
                         self.observe("first_check_passed", age);
+                        self.latency = Some(age);
                     }
                 }
                 Event::Removed { backend, server, after, killed } => {

@@ -28,7 +28,7 @@ pub struct OfResource {
 pub struct AtStage {
     /// The resource's name.
     pub resource: String,
-    /// `seen`, `rendered`, `applied` or `first_check_passed`.
+    /// `registered`, `seen`, `rendered`, `applied` or `first_check_passed`.
     pub stage: &'static str,
 }
 
@@ -39,6 +39,8 @@ type PerResource = Family<OfResource, Counter>;
 pub struct Metrics {
     /// Questions that are watched.
     pub watches: Gauge,
+    /// Answers of the source that were taken in.
+    pub answers: Counter,
     /// Queries to Consul that failed.
     pub query_errors: Counter,
     /// Renderings that changed a text.
@@ -57,6 +59,8 @@ pub struct Metrics {
     pub apply_errors: PerResource,
     /// Services whose old instances are held.
     pub guard_holding: Family<OfResource, Gauge>,
+    /// Instances that are left out because they come and go.
+    pub damped: Family<OfResource, Gauge>,
     /// Holds begun.
     pub guard_holds: PerResource,
     /// Time from the container's event to a stage.
@@ -69,6 +73,7 @@ impl Metrics {
     pub fn new(registry: &mut Registry) -> Self {
         let metrics = Self {
             watches: Gauge::default(),
+            answers: Counter::default(),
             query_errors: Counter::default(),
             renders: PerResource::default(),
             render_errors: PerResource::default(),
@@ -78,6 +83,7 @@ impl Metrics {
             reloads_avoided: PerResource::default(),
             apply_errors: PerResource::default(),
             guard_holding: Family::default(),
+            damped: Family::default(),
             guard_holds: PerResource::default(),
             event_to_serving: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
             last_answer: Arc::default(),
@@ -85,6 +91,7 @@ impl Metrics {
         let confd = registry.sub_registry_with_prefix("confd");
         let m = metrics.clone();
         confd.register("watches", "Questions that are watched", m.watches);
+        confd.register("answers", "Answers of the source that were taken in", m.answers);
         confd.register("query_errors", "Queries to the source that failed", m.query_errors);
         confd.register("renders", "Renderings that changed a text", m.renders);
         confd.register("render_errors", "Renderings that failed", m.render_errors);
@@ -94,6 +101,7 @@ impl Metrics {
         confd.register("reloads_avoided", "Changes live without a reload", m.reloads_avoided);
         confd.register("apply_errors", "Apply actions that failed", m.apply_errors);
         confd.register("guard_holding", "Services whose old instances are held", m.guard_holding);
+        confd.register("damped", "Instances left out because they come and go", m.damped);
         confd.register("guard_holds", "Holds begun by the guard", m.guard_holds);
         confd.register(
             "event_to_serving_seconds",
@@ -104,8 +112,32 @@ impl Metrics {
         metrics
     }
 
+    /// Forgets the numbers of the resource `name`.
+    pub fn forget(&self, name: &str) {
+        let label = OfResource { resource: name.to_owned() };
+        for counters in [
+            &self.renders,
+            &self.render_errors,
+            &self.rejections,
+            &self.runtime_operations,
+            &self.reloads,
+            &self.reloads_avoided,
+            &self.apply_errors,
+            &self.guard_holds,
+        ] {
+            counters.remove(&label);
+        }
+        for gauges in [&self.guard_holding, &self.damped] {
+            gauges.remove(&label);
+        }
+        for stage in ["registered", "seen", "rendered", "applied", "first_check_passed"] {
+            self.event_to_serving.remove(&AtStage { resource: name.to_owned(), stage });
+        }
+    }
+
     /// Notes that the source has just answered.
     pub fn answered(&self) {
+        self.answers.inc();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let millis = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
         self.last_answer.store(millis, Ordering::Relaxed);

@@ -3,8 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::ambassadors::Ambassador;
 use crate::dependency::Dependency;
 use crate::instance::Instance;
+use crate::meta::Meta;
 use crate::snapshot::{Check, Data, Node};
 
 /// Returns an answer to `dependency` that has the shape of a real one.
@@ -19,11 +21,11 @@ pub(crate) fn data(dependency: &Dependency) -> Data {
                 .tag
                 .clone()
                 .or_else(|| (!service.name.ends_with("-tcp")).then(|| "http".to_owned()));
-            Data::Instances(vec![instance(&service.name, tags.into_iter().collect())])
+            Data::Instances(vec![instance(&service.name, tags.into_iter().collect()).into()])
         }
         Dependency::Nodes { .. } => Data::Nodes(vec![node()]),
         Dependency::Node { .. } => {
-            Data::Node(Some((node(), vec![instance("example", vec!["http".to_owned()])])))
+            Data::Node(Some((node(), vec![instance("example", vec!["http".to_owned()]).into()])))
         }
         Dependency::Datacenters => Data::Names(vec!["dc1".to_owned()]),
         // Text, a number, JSON and YAML at once.
@@ -38,6 +40,7 @@ pub(crate) fn data(dependency: &Dependency) -> Data {
             status: "passing".to_owned(),
             ..Check::default()
         }]),
+        Dependency::Ambassadors => Data::Ambassadors(vec![Ambassador::example()]),
     }
 }
 
@@ -60,7 +63,7 @@ fn instance(name: &str, tags: Vec<String>) -> Instance {
         address: "192.0.2.2".to_owned(),
         port: 80,
         tags,
-        meta: BTreeMap::from([("container-port".to_owned(), "6379".to_owned())]),
+        meta: Meta::from_iter([("container-port".to_owned(), "6379".to_owned())]),
         weight: 1,
         status: "passing".to_owned(),
         datacenter: "dc1".to_owned(),

@@ -15,7 +15,7 @@ impl Worker {
     /// Does what it is told, and answers.
     pub(crate) async fn obey(&mut self, (order, reply): Message) {
         let answer = match order {
-            Order::Status => Ok(self.status()),
+            Order::Status => Ok(self.status().await),
             Order::Accept => Ok(self.accept().await),
             Order::Rollback { number, pin } => self.roll_back(number, pin).await,
             Order::Unpin => self.unpin().await,
@@ -24,7 +24,8 @@ impl Worker {
         drop(reply.send(answer));
     }
 
-    fn status(&self) -> serde_json::Value {
+    async fn status(&self) -> serde_json::Value {
+        let document = self.document().await;
         let (phase, why) = match self.shared.board.phase(&self.resource.name) {
             Some(Phase::Live(0)) => ("live", None),
             Some(Phase::Live(n)) => {
@@ -57,6 +58,9 @@ impl Worker {
             "questions": self.asked.len(),
             "data_age_seconds": self.shared.metrics.data_age().map(|age| age.as_secs()),
             "held": holds,
+            "damped": self.damper.held(),
+            "event_to_serving_ms": document["event_to_serving_ms"],
+            "backends": document["backends"],
             "left_out": self.left_out.as_ref().map(|left_out| &left_out.name),
         })
     }
@@ -80,8 +84,21 @@ impl Worker {
         self.fix(generation, pin, instead_of);
         tracing::info!(resource = self.resource.name, generation = number, pin, "rolled back");
         self.refused = None;
+        // Who goes back does so because something fails, and does not want to wait for its next try.
+        self.retry = None;
         self.pass().await;
-        Ok(json!(format!("at generation {number} again{}", if pin { ", pinned" } else { "" })))
+        match self.shared.board.phase(&self.resource.name) {
+            Some(Phase::Failing(why)) if self.retry.is_some() || self.refused.is_some() => {
+                Err(format!("generation {number} is wanted, and not live: {why}"))
+            }
+            Some(Phase::Failing(_)) if self.job.is_some() => {
+                Ok(json!(format!("at generation {number} again, as soon as it is written")))
+            }
+            _ => Ok(json!(format!(
+                "at generation {number} again{}",
+                if pin { ", pinned" } else { "" }
+            ))),
+        }
     }
 
     /// Makes a generation what is wanted, until the rendered text is another than `instead_of`.
@@ -91,15 +108,8 @@ impl Worker {
         pinned: bool,
         instead_of: Option<Arc<str>>,
     ) {
-        let mut snapshot = Snapshot::default();
-        let mut asked = std::collections::BTreeSet::new();
-        for (dependency, data) in generation.inputs {
-            asked.insert(dependency.clone());
-            snapshot.update(&Arc::new(dependency), data, None, SystemTime::now());
-        }
-        let text: Arc<str> = generation.text.into();
         self.fixed = Some(Fixed { number: generation.number, pinned, instead_of });
-        self.wanted = Some(Arc::new(Wanted { text, asked, snapshot }));
+        self.wanted = Some(Arc::new(generation.into()));
     }
 
     async fn unpin(&mut self) -> Answer {
@@ -108,5 +118,18 @@ impl Worker {
         self.render();
         self.pass().await;
         Ok(json!(if was.is_some() { "follows the source again" } else { "was not pinned" }))
+    }
+}
+
+impl From<Generation> for Wanted {
+    fn from(generation: Generation) -> Self {
+        let mut snapshot = Snapshot::default();
+        let mut asked = std::collections::BTreeSet::new();
+        for (dependency, data) in generation.inputs {
+            asked.insert(dependency.clone());
+            snapshot.update(&Arc::new(dependency), data, None, SystemTime::now());
+        }
+        let (text, template) = (generation.text.into(), generation.template);
+        Self { text, asked, snapshot, template, left_out: None }
     }
 }

@@ -1,6 +1,7 @@
 //! A pass: render, decide the next step, take it, until what is wanted is live.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -11,6 +12,10 @@ use crate::persist;
 use crate::step::{self, Facts, Step};
 use crate::wait::next_reload;
 use crate::worker::{Finished, Wanted, Worker};
+
+/// The pause before the next look at an ambassador that is just starting.
+const SOON: Duration = Duration::from_millis(75);
+
 impl Worker {
     /// Takes steps until what is wanted is live, or something has to be waited for.
     pub(crate) async fn pass(&mut self) {
@@ -83,17 +88,30 @@ impl Worker {
         }
     }
 
-    pub(crate) fn done(&mut self, wanted: &Wanted) {
-        self.delays.reset();
-        if self.rendered() {
-            self.report(Phase::Live(self.joining));
+    pub(crate) fn done(&mut self, wanted: &Arc<Wanted>) {
+        self.beginning = None;
+        let remembered = self.remembered.as_ref() == Some(&wanted.text);
+        // What cannot be remembered would be forgotten by a restart: that stays reported until it can.
+        let well = remembered || !self.is_forgetful;
+        if well {
+            self.delays.reset();
         }
-        if self.remembered.as_ref() != Some(&wanted.text) && self.job.is_none() {
-            let (state, text) = (self.state.clone(), Arc::clone(&wanted.text));
-            let inputs = wanted.snapshot.inputs(&wanted.asked);
+        if self.haproxy.is_none() {
+            // HAProxy's part tells by itself when something is live.
+            self.arrived();
+        }
+        if self.rendered() {
+            self.proven = Some(Arc::clone(wanted));
+            if well {
+                self.report(Phase::Live(self.joining));
+            }
+        }
+        if !remembered && self.job.is_none() {
+            let (state, wanted) = (self.state.clone(), Arc::clone(wanted));
+            let index = self.shared.watches.newest();
             self.job = Some(tokio::spawn(async move {
-                let result = persist::remember(state, Arc::clone(&text), inputs).await;
-                Finished::Remembered(text, result)
+                let text = Arc::clone(&wanted.text);
+                Finished::Remembered(text, persist::remember(state, wanted, index).await)
             }));
         }
     }
@@ -121,8 +139,13 @@ impl Worker {
             Some(Finished::Remembered(text, Ok(number))) => {
                 tracing::debug!(resource = self.resource.name, generation = number, "accepted");
                 self.remembered = Some(text);
+                self.is_forgetful = false;
+                self.generation = (number, Some(std::time::SystemTime::now()));
             }
-            Some(Finished::Remembered(_, Err(error))) => self.fail(&error),
+            Some(Finished::Remembered(_, Err(error))) => {
+                self.is_forgetful = true;
+                self.fail_with(format!("what is live cannot be remembered: {}", chain(&error)));
+            }
             None => self.fail(&std::io::Error::other("a job was lost")),
         }
     }
@@ -149,6 +172,10 @@ impl Worker {
     }
 
     pub(crate) fn fail_with(&mut self, why: String) {
+        if self.beginning.is_some_and(|until| Instant::now() < until) {
+            self.retry = Some(Instant::now() + SOON);
+            return self.report(Phase::Waiting(why));
+        }
         self.shared.metrics.apply_errors.get_or_create(&self.label).inc();
         self.retry = Some(Instant::now() + self.delays.next_delay());
         self.report(Phase::Failing(why));

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::check::{self, Check};
-use crate::dependency::Dependency;
 use crate::disk::{self, Access};
-use crate::snapshot::Data;
 use crate::state::State;
+use crate::worker::Wanted;
 
 /// How a text becomes its resource's destination.
 #[derive(Clone, Debug)]
@@ -74,13 +73,18 @@ impl Destination {
     }
 }
 
-/// Notes in `state` that `text` is accepted, and what it was made from.
+/// Notes in `state` that a text is accepted, and what it was made from, by which template.
 pub(crate) async fn remember(
     state: State,
-    text: Arc<str>,
-    inputs: Vec<(Dependency, Data)>,
+    wanted: Arc<Wanted>,
+    index: Option<u64>,
 ) -> std::io::Result<u64> {
-    blocking(move || state.accept(&text, inputs)).await
+    blocking(move || {
+        // By reference: the answers may be many megabytes.
+        let inputs = wanted.snapshot.inputs(&wanted.asked);
+        state.accept(&wanted.text, &inputs, wanted.template.as_deref(), index)
+    })
+    .await
 }
 
 async fn blocking<T: Send + 'static>(

@@ -8,7 +8,7 @@ use crate::bisect::Search;
 use crate::board::Phase;
 use crate::dependency::Dependency;
 use crate::template;
-use crate::worker::{LeftOut, Worker};
+use crate::worker::{LeftOut, Wanted, Worker};
 
 impl Worker {
     /// Gives up a text that is wrong, and goes back to the last one that was right.
@@ -44,7 +44,8 @@ impl Worker {
                 _ => None,
             })
             .collect();
-        let mut search = Search::new(names.into_iter().collect());
+        let suspects = names.into_iter().filter(|name| self.is_suspect(name, &wanted)).collect();
+        let mut search = Search::new(suspects);
         while let Some(without) = search.question() {
             let rest = wanted.snapshot.without(without);
             let rendered = templates.render(rest, SystemTime::now()).map(|r| r.outcome);
@@ -66,6 +67,18 @@ impl Worker {
         let known = wanted.snapshot.known(&name, &asked);
         self.left_out = Some(LeftOut { name, asked, known });
         self.render();
+    }
+
+    /// Tells whether the service `name` may be why `wanted` is refused although an earlier text was accepted.
+    ///
+    /// Whoever is as it was then is not to blame: a mistake in a template must cost nobody their traffic.
+    fn is_suspect(&self, name: &str, wanted: &Wanted) -> bool {
+        let Some(proven) = &self.proven else { return true };
+        if proven.template != wanted.template {
+            return proven.left_out.as_deref() == Some(name);
+        }
+        let asked = about(name, &wanted.asked);
+        proven.snapshot.known(name, &asked) != wanted.snapshot.known(name, &asked)
     }
 
     /// A text that HAProxy refused to load must not be what it finds when it starts again.

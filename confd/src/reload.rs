@@ -14,6 +14,15 @@ const QUIET: Duration = Duration::from_millis(60);
 /// A folder that is never quiet is read at least this often.
 const LONGEST: Duration = Duration::from_millis(600);
 
+/// Why everything is read again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// Somebody asked for it: what is as it was is looked at, too.
+    Hangup,
+    /// A file has changed.
+    Edit,
+}
+
 /// Waits for reasons to read again.
 pub struct Reasons {
     hangup: Signal,
@@ -35,15 +44,16 @@ impl Reasons {
     }
 
     /// Returns when there is a reason, and it has been quiet since.
-    pub async fn next(&mut self) {
+    pub async fn next(&mut self) -> Reason {
         tokio::select! {
-            _ = self.hangup.recv() => return,
+            _ = self.hangup.recv() => return Reason::Hangup,
             () = self.edited.notified() => {}
         }
         let settled =
             async { while tokio::time::timeout(QUIET, self.edited.notified()).await.is_ok() {} };
         // Long enough or quiet: either is a good moment.
         drop(tokio::time::timeout(LONGEST, settled).await);
+        Reason::Edit
     }
 }
 

@@ -20,6 +20,7 @@ impl Worker {
         let Some(templates) = self.templates.borrow_and_update().clone() else { return };
         let now = SystemTime::now();
         let snapshot = self.guarded(&snapshot, now);
+        let snapshot = self.damped(&snapshot, now);
         let snapshot = self.without_left_out(snapshot);
         let rendering = match templates.render(snapshot.clone(), now) {
             Ok(rendering) => rendering,
@@ -44,12 +45,21 @@ impl Worker {
                     self.retry = None;
                 }
                 let rendered = SystemTime::now();
-                for age in self.arrivals.rendered(&rendering.asked, &snapshot, rendered) {
+                for arrival in self.arrivals.rendered(&rendering.asked, &snapshot, rendered) {
                     let waited = rendered.duration_since(self.seen).unwrap_or_default();
-                    self.observe("seen", age.saturating_sub(waited));
-                    self.observe("rendered", age);
+                    if let Some(age) = arrival.registered {
+                        self.observe("registered", age);
+                    }
+                    self.observe("seen", arrival.rendered.saturating_sub(waited));
+                    self.observe("rendered", arrival.rendered);
                 }
-                let wanted = Wanted { text: text.into(), asked: rendering.asked, snapshot };
+                let wanted = Wanted {
+                    text: text.into(),
+                    asked: rendering.asked,
+                    snapshot,
+                    template: Some(templates.digest().to_owned()),
+                    left_out: self.left_out.as_ref().map(|left_out| left_out.name.clone()),
+                };
                 self.wanted = Some(Arc::new(wanted));
             }
             template::Outcome::NotReady(why) => self.report(Phase::Waiting(why)),
@@ -98,6 +108,22 @@ impl Worker {
         let count = i64::try_from(holds.len()).unwrap_or(i64::MAX);
         self.shared.metrics.guard_holding.get_or_create(&self.label).set(count);
         guarded
+    }
+
+    /// Returns the snapshot without the instances that flap, and says who they are.
+    fn damped(&mut self, snapshot: &Snapshot, now: SystemTime) -> Snapshot {
+        let before = self.damper.held().clone();
+        let damped = self.damper.filter(&self.asked, snapshot, &self.resource.flap, now);
+        let resource = &self.resource.name;
+        for instance in self.damper.held().difference(&before) {
+            tracing::warn!(resource, instance, "comes and goes: left out until it stays");
+        }
+        for instance in before.difference(self.damper.held()) {
+            tracing::info!(resource, instance, "no longer left out for coming and going");
+        }
+        let count = i64::try_from(self.damper.held().len()).unwrap_or(i64::MAX);
+        self.shared.metrics.damped.get_or_create(&self.label).set(count);
+        damped
     }
 
     /// Tells whether the template has given a text since the start.

@@ -5,7 +5,16 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::ambassadors::Ambassador;
 use crate::units::{Mode, Share, Span};
+
+mod actions;
+mod each;
+mod flap;
+
+pub use actions::{Containers, Exec, Line};
+pub use each::{ForEach, parts};
+pub use flap::Flap;
 
 /// What is wrong with a resource file.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +70,11 @@ pub struct Resource {
     /// The file's name without `.toml`.
     #[serde(skip)]
     pub name: String,
+    /// The ambassador that it is for, if it is one of several.
+    #[serde(skip)]
+    pub ambassador: Option<Ambassador>,
+    /// What it is rendered for, one by one.
+    pub for_each: Option<ForEach>,
     /// The template, relative to `templates/`.
     pub src: PathBuf,
     /// Where the result goes.
@@ -102,9 +116,16 @@ pub struct Resource {
     pub haproxy: Option<HaProxy>,
     /// The process to signal.
     pub signal: Option<Signal>,
+    /// The containers to signal or restart.
+    pub containers: Option<Containers>,
+    /// The program to run.
+    pub exec: Option<Exec>,
     /// Limits for how much may disappear at once.
     #[serde(default)]
     pub guard: Guard,
+    /// When an instance that comes and goes is left out.
+    #[serde(default)]
+    pub flap: Flap,
 }
 
 /// How long further changes are collected after one was acted upon.
@@ -137,6 +158,28 @@ pub enum Action {
     ReloadCmd,
     /// A signal to the process of a pid file.
     Signal,
+    /// A signal to containers, or their restart.
+    Containers,
+    /// A program that confd runs.
+    Exec,
+}
+
+impl Action {
+    /// All, in the order in which a resource has them that does not say otherwise.
+    const ALL: [Self; 5] =
+        [Self::HaProxy, Self::Signal, Self::Containers, Self::ReloadCmd, Self::Exec];
+
+    /// Returns its name in `apply`, and where its settings are.
+    #[must_use]
+    pub fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Self::HaProxy => ("haproxy", "[template.haproxy]"),
+            Self::ReloadCmd => ("reload_cmd", "`reload_cmd`"),
+            Self::Signal => ("signal", "[template.signal]"),
+            Self::Containers => ("containers", "[template.containers]"),
+            Self::Exec => ("exec", "[template.exec]"),
+        }
+    }
 }
 
 /// One action, or a list of them.
@@ -177,7 +220,7 @@ pub struct Signal {
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Guard {
-    /// A service that had instances is never brought below this number.
+    /// A service that had instances is not brought below this number while it is in doubt that they are gone.
     pub min_instances: usize,
     /// The largest part of a service's instances that may go within 30 s; three may always go.
     pub max_removal: Share,
@@ -187,7 +230,7 @@ pub struct Guard {
 
 impl Default for Guard {
     fn default() -> Self {
-        Self { min_instances: 0, max_removal: Share::HALF, hold: Span(Duration::from_mins(5)) }
+        Self { min_instances: 1, max_removal: Share::HALF, hold: Span(Duration::from_mins(5)) }
     }
 }
 
@@ -221,10 +264,7 @@ impl Resource {
         match &self.apply {
             Some(OneOrMore::One(action)) => vec![*action],
             Some(OneOrMore::More(actions)) => actions.clone(),
-            None => [Action::HaProxy, Action::Signal, Action::ReloadCmd]
-                .into_iter()
-                .filter(|action| self.configured(*action))
-                .collect(),
+            None => Action::ALL.into_iter().filter(|action| self.configured(*action)).collect(),
         }
     }
 
@@ -233,22 +273,22 @@ impl Resource {
             Action::HaProxy => self.haproxy.is_some(),
             Action::ReloadCmd => self.reload_cmd.is_some(),
             Action::Signal => self.signal.is_some(),
+            Action::Containers => self.containers.is_some(),
+            Action::Exec => self.exec.is_some(),
         }
     }
 
     fn contradiction(&self) -> Option<String> {
         let missing = self.actions().into_iter().find(|action| !self.configured(*action));
-        match missing {
-            Some(Action::HaProxy) => {
-                return Some("`apply` says haproxy, but there is no [template.haproxy]".into());
-            }
-            Some(Action::ReloadCmd) => {
-                return Some("`apply` says reload_cmd, but `reload_cmd` is missing".into());
-            }
-            Some(Action::Signal) => {
-                return Some("`apply` says signal, but there is no [template.signal]".into());
-            }
-            None => {}
+        if let Some(action) = missing {
+            let (name, table) = action.names();
+            return Some(format!("`apply` says {name}, but there is no {table}"));
+        }
+        if let Some(reason) = self.containers.as_ref().and_then(Containers::contradiction) {
+            return Some(reason.into());
+        }
+        if self.exec.as_ref().is_some_and(|exec| exec.command.words().is_none()) {
+            return Some("[template.exec] needs a `command`".into());
         }
         if self.check.is_some() && self.check_cmd.is_some() {
             return Some("`check` and `check_cmd` exclude each other".into());
@@ -258,6 +298,9 @@ impl Resource {
         }
         if self.gid.is_some() && self.group.is_some() {
             return Some("`gid` and `group` exclude each other".into());
+        }
+        if let Some(reason) = self.each_contradiction() {
+            return Some(reason);
         }
         if self.src.is_absolute() || self.src.components().any(|part| part.as_os_str() == "..") {
             return Some("`src` must stay inside the folder templates/".into());

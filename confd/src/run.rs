@@ -12,30 +12,31 @@ use tokio_util::sync::CancellationToken;
 use crate::board::{self, Board, Phase};
 use crate::cli::{Args, Command};
 use crate::control::{self, Order, Workers};
+use crate::local::Source;
 use crate::metrics::Metrics;
+use crate::publish::{Reports, publish};
 use crate::reload::Reasons;
 use crate::supervisor::Supervisor;
-use crate::template::Templates;
 use crate::watch::Watches;
-use crate::worker::Shared;
+use crate::worker::{Programs, Shared};
 use crate::{dry, inspect, resource};
 
 /// Exit code of a mistake in flags or files.
-const USAGE: u8 = 2;
+pub(crate) const USAGE: u8 = 2;
 
 /// Does what `args` say, until it is done or `token` is cancelled.
 pub async fn run(args: Args, token: CancellationToken) -> anyhow::Result<ExitCode> {
     match &args.command {
-        None => follow(&args, token).await,
-        Some(Command::Check) => Ok(check(&args)),
-        Some(Command::Render { resource, diff }) => {
-            dry::render(&args, resource, *diff, token).await
+        None => Box::pin(follow(&args, token)).await,
+        Some(Command::Check { json }) => Ok(dry::check(&args, *json)),
+        Some(Command::Render { resource, diff, json }) => {
+            dry::render(&args, resource, dry::Show { diff: *diff, json: *json }, token).await
         }
         Some(Command::History { resource, json }) => {
             inspect::history(&args, resource.as_deref(), *json)
         }
-        Some(Command::Diff { old, new, resource }) => {
-            inspect::diff(&args, resource.as_deref(), *old, *new)
+        Some(Command::Diff { old, new, resource, json }) => {
+            inspect::diff(&args, resource.as_deref(), (*old, *new), *json)
         }
         Some(Command::Rollback { number, pin, resource }) => {
             let order = Order::Rollback { number: *number, pin: *pin };
@@ -76,14 +77,31 @@ async fn follow(args: &Args, token: CancellationToken) -> anyhow::Result<ExitCod
         .with_context(|| format!("cannot create {}", args.state_dir.display()))?;
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);
-    let watches = Watches::new(client, metrics.clone());
+    let watches = Watches::new(client.clone(), metrics.clone());
+    watches.follow_docker(&args.docker, &args.derive);
     let (board, workers) = (Board::default(), Workers::default());
+    let programs = args.once.then(Programs::default);
+    let reports = Reports::default();
+    // A single run leaves nobody who could say what is served later, and without Consul nobody is told.
+    let publishing = (!args.once && args.derive.source == Source::Consul).then(|| {
+        let age = metrics.clone();
+        publish(
+            reports.clone(),
+            client.clone(),
+            move || age.data_age(),
+            args.state_dir.clone(),
+            token.child_token(),
+        )
+    });
     let shared = Shared {
         watches: Arc::clone(&watches),
         metrics,
         board: board.clone(),
         workers: workers.clone(),
+        reports: reports.clone(),
         state_dir: args.state_dir.clone(),
+        docker: args.docker.clone(),
+        programs: programs.clone(),
     };
     let stop = token.child_token();
     let supervisor = Supervisor::new(args.confdir.clone(), shared, stop.clone());
@@ -93,6 +111,11 @@ async fn follow(args: &Args, token: CancellationToken) -> anyhow::Result<ExitCod
         tokio::join!(
             supervisor.run(Reasons::new(&args.confdir)?),
             watches.run(stop.clone()),
+            async {
+                if let Some(publishing) = publishing {
+                    publishing.await;
+                }
+            },
             control::serve(&args.state_dir, workers, stop.clone()),
             follow_readiness(&board, ready, stop.clone()),
             async {
@@ -101,15 +124,15 @@ async fn follow(args: &Args, token: CancellationToken) -> anyhow::Result<ExitCod
                 listener::serve(address, Arc::new(registry), readiness, stop.clone()).await;
             },
             async {
-                if args.once {
-                    outcome = once(args, &board, &stop).await;
+                if let Some(programs) = programs {
+                    outcome = once(args, &board, &programs, &stop).await;
                     stop.cancel();
                 }
             }
         );
         anyhow::Ok(())
     };
-    working.await?;
+    Box::pin(working).await?;
     Ok(outcome)
 }
 
@@ -128,8 +151,13 @@ async fn follow_readiness(
     }
 }
 
-/// Waits until every resource is live or has failed.
-async fn once(args: &Args, board: &Board, token: &CancellationToken) -> ExitCode {
+/// Waits until every resource is live or has failed, then for the programs that run because of them.
+async fn once(
+    args: &Args,
+    board: &Board,
+    programs: &Programs,
+    token: &CancellationToken,
+) -> ExitCode {
     let mut changes = board.watch();
     let (resources, errors) = resource::load(&args.confdir);
     let settled = changes.wait_for(|board| {
@@ -151,30 +179,13 @@ async fn once(args: &Args, board: &Board, token: &CancellationToken) -> ExitCode
     if !errors.is_empty() {
         ExitCode::from(USAGE)
     } else if board.len() >= resources.len() && board.values().all(|p| *p == Phase::Live(0)) {
-        ExitCode::SUCCESS
+        tokio::select! {
+            () = token.cancelled() => ExitCode::FAILURE,
+            code = programs.ended() => code.into(),
+        }
     } else {
         ExitCode::FAILURE
     }
-}
-
-/// Reads all resources and templates, and renders them with made-up data.
-fn check(args: &Args) -> ExitCode {
-    let (resources, errors) = resource::load(&args.confdir);
-    let mut problems: Vec<String> =
-        errors.into_iter().map(|error| format!("{:#}", anyhow::Error::from(error))).collect();
-    for resource in &resources {
-        let rehearsed = Templates::load(&args.confdir, resource).and_then(|t| t.rehearse());
-        match rehearsed {
-            Ok(_) => println!("{}: good", resource.name),
-            Err(error) => {
-                problems.push(format!("{}: {:#}", resource.name, anyhow::Error::from(error)));
-            }
-        }
-    }
-    for problem in &problems {
-        eprintln!("{problem}");
-    }
-    if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(USAGE) }
 }
 
 async fn healthcheck(args: &Args) -> ExitCode {

@@ -9,26 +9,59 @@ use similar::{ChangeTag, TextDiff};
 /// Lines around a change that show where it is.
 const CONTEXT: usize = 3;
 
-/// Returns the unified difference between two texts; empty where there is none.
+/// Returns the unified difference between two texts, without colours; empty where there is none.
 #[must_use]
 pub(crate) fn difference(old: &str, new: &str, old_name: &str, new_name: &str) -> String {
     let diff = TextDiff::from_lines(old, new);
-    let plain = diff.unified_diff().context_radius(CONTEXT).header(old_name, new_name).to_string();
-    if !coloured() {
-        return plain;
-    }
+    diff.unified_diff().context_radius(CONTEXT).header(old_name, new_name).to_string()
+}
+
+/// Returns a unified difference as it is shown: in colours where that can be seen.
+#[must_use]
+pub(crate) fn in_colours(difference: &str) -> String {
     let mut text = String::new();
-    for line in plain.lines() {
+    for line in difference.lines() {
         let colour = match line.chars().next() {
-            Some('+') => "32",
-            Some('-') => "31",
-            Some('@') => "36",
-            _ => "0",
+            Some('+') => Colour::Green,
+            Some('-') => Colour::Red,
+            Some('@') => Colour::Cyan,
+            _ => Colour::Plain,
         };
         // Writing to a string does not fail.
-        let _ = writeln!(text, "\u{1b}[{colour}m{line}\u{1b}[0m");
+        let _ = writeln!(text, "{}", paint(colour, line));
     }
     text
+}
+
+/// What a text looks like on a terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Colour {
+    /// It is wrong, or goes.
+    Red,
+    /// It is well, or comes.
+    Green,
+    /// It is not well yet.
+    Yellow,
+    /// It says where something is.
+    Cyan,
+    /// It heads a table.
+    Bold,
+    /// Nothing special.
+    Plain,
+}
+
+/// Returns `text` in a colour where that can be seen, else as it is.
+#[must_use]
+pub(crate) fn paint(colour: Colour, text: &str) -> String {
+    let code = match colour {
+        Colour::Red => "31",
+        Colour::Green => "32",
+        Colour::Yellow => "33",
+        Colour::Cyan => "36",
+        Colour::Bold => "1",
+        Colour::Plain => return text.to_owned(),
+    };
+    if coloured() { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
 }
 
 /// Returns how many lines were removed and added.
@@ -57,15 +90,15 @@ pub(crate) fn age(age: Duration) -> String {
 #[must_use]
 pub(crate) fn phase(phase: &str) -> String {
     let colour = match phase {
-        "live" => "32",
-        "failing" => "31",
-        _ => "33",
+        "live" => Colour::Green,
+        "failing" => Colour::Red,
+        _ => Colour::Yellow,
     };
-    if coloured() { format!("\u{1b}[{colour}m{phase}\u{1b}[0m") } else { phase.to_owned() }
+    paint(colour, phase)
 }
 
 /// Colours are for terminals, and for those who did not refuse them.
-pub(crate) fn coloured() -> bool {
+fn coloured() -> bool {
     let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     std::io::stdout().is_terminal() && !refused
 }

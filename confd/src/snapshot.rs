@@ -2,17 +2,20 @@
 //! Pure: no I/O, no clock, no async.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use tera::Value;
 
+use crate::ambassadors::Ambassador;
 use crate::dependency::Dependency;
 use crate::instance::Instance;
 
 /// What `status` says of an instance that is only remembered.
 pub const GONE: &str = "gone";
+/// An answer of at least this many things is a large one.
+const LARGE: usize = 500;
 
 /// A node of the cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -53,12 +56,13 @@ pub struct Check {
 pub enum Data {
     /// Names and tags of services.
     Services(BTreeMap<String, BTreeSet<String>>),
-    /// Instances, by node and id.
-    Instances(Vec<Instance>),
+    /// Instances, by node and id. Those that are as they were are shared with the answer before: several answers are in
+    /// use at a time, and a large one is many megabytes.
+    Instances(Vec<Arc<Instance>>),
     /// Nodes, by name.
     Nodes(Vec<Node>),
     /// A node, if there is one of that name, and the instances on it.
-    Node(Option<(Node, Vec<Instance>)>),
+    Node(Option<(Node, Vec<Arc<Instance>>)>),
     /// Names, in the source's order.
     Names(Vec<String>),
     /// A key's value, if there is one.
@@ -67,9 +71,32 @@ pub enum Data {
     Keys(BTreeMap<String, String>),
     /// Checks, by node and id.
     Checks(Vec<Check>),
+    /// Ambassadors, by client.
+    Ambassadors(Vec<Ambassador>),
+    /// No answer, and there will be none: why.
+    Refused(String),
 }
 
 impl Data {
+    /// Returns the IDs of the instances in it.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = String> {
+        let instances = if let Self::Instances(instances) = self { &instances[..] } else { &[] };
+        instances.iter().map(|instance| instance.id.clone())
+    }
+
+    /// Shares with `before` what is the same in both.
+    pub(crate) fn share(&mut self, before: &Self) {
+        let (Self::Instances(now), Self::Instances(before)) = (self, before) else { return };
+        let known: BTreeMap<_, _> = before.iter().map(|i| ((&i.node, &i.id), i)).collect();
+        for instance in now {
+            if let Some(same) = known.get(&(&instance.node, &instance.id))
+                && **same == *instance
+            {
+                *instance = Arc::clone(same);
+            }
+        }
+    }
+
     /// Tells whether something that `before` had is missing here.
     #[must_use]
     pub fn shrank(&self, before: &Self) -> bool {
@@ -105,6 +132,8 @@ impl Data {
             Self::Key(value) => usize::from(value.is_some()),
             Self::Keys(keys) => keys.len(),
             Self::Checks(checks) => checks.len(),
+            Self::Ambassadors(ambassadors) => ambassadors.len(),
+            Self::Refused(_) => 0,
         }
     }
 
@@ -147,9 +176,9 @@ pub struct Entry {
     /// Names of services that went, with their last tags and when.
     former_services: BTreeMap<String, (BTreeSet<String>, SystemTime)>,
     /// The last instances of a service that has none now, and when they went.
-    former_instances: Option<(Vec<Instance>, SystemTime)>,
-    /// The latest answer as templates see it, made when the first one asks.
-    value: OnceLock<Value>,
+    former_instances: Option<(Vec<Arc<Instance>>, SystemTime)>,
+    /// The latest answer as templates see it, made when the first one asks and kept until there is a newer answer.
+    value: Mutex<Option<Value>>,
 }
 
 impl Entry {
@@ -169,18 +198,31 @@ impl Entry {
                 former_instances = if had.is_empty() {
                     entry.former_instances.clone()
                 } else {
-                    let gone = |i: &Instance| Instance { status: GONE.into(), ..i.clone() };
+                    let gone = |i: &Arc<Instance>| {
+                        Arc::new(Instance { status: GONE.into(), ..Instance::clone(i) })
+                    };
                     Some((had.iter().map(gone).collect(), now))
                 };
             }
             _ => {}
         }
-        Self { data, doubt: None, former_services, former_instances, value: OnceLock::new() }
+        Self { data, doubt: None, former_services, former_instances, value: Mutex::default() }
     }
 
     /// Returns the answer as templates see it.
     pub fn value(&self) -> Value {
-        self.value.get_or_init(|| value(&self.data)).clone()
+        let mut kept = self.value.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.get_or_insert_with(|| value(&self.data)).clone()
+    }
+
+    /// Tells whether it is large enough that what templates see of it is not kept for long.
+    pub(crate) fn is_large(&self) -> bool {
+        self.data.len() >= LARGE
+    }
+
+    /// Forgets how templates see it; the next one makes it anew.
+    pub(crate) fn forget_value(&self) {
+        self.value.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     /// Returns the answer with what went less than `keep` before `now`.
@@ -215,7 +257,7 @@ fn value(data: &Data) -> Value {
         }
         Data::Instances(instances) => Value::from_serializable(instances),
         Data::Nodes(nodes) => Value::from_serializable(nodes),
-        Data::Node(None) | Data::Key(None) => Value::none(),
+        Data::Node(None) | Data::Key(None) | Data::Refused(_) => Value::none(),
         Data::Node(Some((node, instances))) => Value::from(BTreeMap::from([
             ("node".to_owned(), Value::from_serializable(node)),
             ("services".to_owned(), Value::from_serializable(instances)),
@@ -224,6 +266,7 @@ fn value(data: &Data) -> Value {
         Data::Key(Some(value)) => Value::normal_string(value),
         Data::Keys(keys) => Value::from_serializable(keys),
         Data::Checks(checks) => Value::from_serializable(checks),
+        Data::Ambassadors(ambassadors) => Value::from_serializable(ambassadors),
     }
 }
 
@@ -251,8 +294,20 @@ impl Snapshot {
             return false;
         }
         let entry = Entry { doubt, ..Entry::following(before.map(AsRef::as_ref), data, now) };
+        if let Some(before) = before {
+            // Older snapshots may live for long.
+            before.forget_value();
+        }
         self.0.insert(Arc::clone(dependency), Arc::new(entry));
         true
+    }
+
+    /// Forgets how templates see large answers, which takes as much memory as these: the next one makes it anew, in about
+    /// a microsecond for each instance.
+    pub(crate) fn give_back(&self) {
+        for entry in self.0.values().filter(|entry| entry.is_large()) {
+            entry.forget_value();
+        }
     }
 
     /// Forgets the answer to `dependency`.
@@ -302,8 +357,11 @@ impl Snapshot {
 
     /// Returns the part of this snapshot that answers `dependencies`, as it is stored with a generation.
     #[must_use]
-    pub fn inputs(&self, dependencies: &BTreeSet<Dependency>) -> Vec<(Dependency, Data)> {
-        let entry = |d: &Dependency| self.get(d).map(|entry| (d.clone(), entry.data.clone()));
+    pub fn inputs<'a>(
+        &'a self,
+        dependencies: &'a BTreeSet<Dependency>,
+    ) -> Vec<(&'a Dependency, &'a Data)> {
+        let entry = |d: &'a Dependency| self.get(d).map(|entry| (d, &entry.data));
         dependencies.iter().filter_map(entry).collect()
     }
 }

@@ -1,6 +1,7 @@
 //! Asks Consul, and normalises what it answers.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use consul::{Answer, Client, Consistency, Error, Query, ServiceEntry, Status};
@@ -89,6 +90,13 @@ pub(crate) async fn ask(
                 Data::Checks(checks)
             }))
         }
+        // Consul does not know them: Docker is asked instead.
+        Dependency::Ambassadors => Ok(Answer {
+            index: None,
+            value: Data::Ambassadors(Vec::new()),
+            known_leader: None,
+            last_contact: None,
+        }),
     }
 }
 
@@ -155,7 +163,7 @@ fn instance(entry: ServiceEntry) -> Instance {
         address: service.address,
         port: service.port,
         tags: service.tags,
-        meta: service.meta,
+        meta: service.meta.into(),
         weight: weight.into(),
         status: if maintenance { "maintenance" } else { status.as_str() }.to_owned(),
         datacenter: if service.datacenter.is_empty() {
@@ -178,7 +186,7 @@ fn node(node: consul::Node) -> Node {
     }
 }
 
-fn services_of_node(found: consul::NodeServices) -> (Node, Vec<Instance>) {
+fn services_of_node(found: consul::NodeServices) -> (Node, Vec<Arc<Instance>>) {
     let node = node(found.node.clone());
     let entry = |service| ServiceEntry { node: found.node.clone(), service, checks: Vec::new() };
     let instances = found.services.into_values().map(|service| instance(entry(service)));

@@ -1,6 +1,8 @@
 //! What confd remembers of a resource across restarts: what was accepted last, and how it came about.
 
+use std::fs::{DirBuilder, Permissions};
 use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,6 +12,8 @@ use crate::dependency::Dependency;
 use crate::disk;
 use crate::snapshot::Data;
 
+/// The mode of folders that only this process may enter.
+const PRIVATE: u32 = 0o700;
 /// Generations kept: enough to find the one before a bad day.
 const KEPT: usize = 10;
 
@@ -26,6 +30,24 @@ pub struct Generation {
     pub text: String,
     /// The answers it was rendered from.
     pub inputs: Vec<(Dependency, Data)>,
+    /// The digest of the template and its resource; unknown for those of older versions.
+    #[serde(default)]
+    pub template: Option<String>,
+    /// The newest index of the source at that time; unknown for those of older versions.
+    #[serde(default)]
+    pub index: Option<u64>,
+}
+
+/// A [`Generation`] as it is written: of what others own.
+#[derive(Serialize)]
+struct Writing<'a> {
+    number: u64,
+    at: u64,
+    digest: String,
+    text: &'a str,
+    inputs: &'a [(&'a Dependency, &'a Data)],
+    template: Option<&'a str>,
+    index: Option<u64>,
 }
 
 /// The memory of one resource: a folder.
@@ -38,13 +60,20 @@ impl State {
     /// Opens the memory of the resource `name`, below `state_dir`.
     pub fn open(state_dir: &Path, name: &str) -> io::Result<Self> {
         let folder = state_dir.join(name);
-        std::fs::create_dir_all(folder.join("generations"))?;
+        // Texts and answers are kept here, whoever may read the destination.
+        DirBuilder::new().recursive(true).mode(PRIVATE).create(folder.join("generations"))?;
+        std::fs::set_permissions(&folder, Permissions::from_mode(PRIVATE))?;
         Ok(Self { folder })
     }
 
     /// Returns the text that was accepted last for the resource `name`, creating nothing.
     pub fn peek(state_dir: &Path, name: &str) -> io::Result<Option<String>> {
         disk::read(&state_dir.join(name).join("accepted"))
+    }
+
+    /// Forgets all about the resource `name`.
+    pub fn remove(state_dir: &Path, name: &str) -> io::Result<()> {
+        std::fs::remove_dir_all(state_dir.join(name))
     }
 
     /// Returns the names of the resources that something is remembered of.
@@ -62,7 +91,7 @@ impl State {
     pub fn pin(&self, number: Option<u64>) -> io::Result<()> {
         let path = self.folder.join("pinned");
         match number {
-            Some(number) => disk::replace(&path, &number.to_string()),
+            Some(number) => disk::replace_private(&path, &number.to_string()),
             None => match std::fs::remove_file(path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
                 _ => Ok(()),
@@ -72,9 +101,12 @@ impl State {
 
     /// Returns the generation that is to stay, if there is one.
     pub fn pinned(&self) -> io::Result<Option<Generation>> {
-        let number =
-            disk::read(&self.folder.join("pinned"))?.and_then(|text| text.trim().parse().ok());
-        number.map_or(Ok(None), |number| self.generation(number))
+        self.pinned_number()?.map_or(Ok(None), |number| self.generation(number))
+    }
+
+    fn pinned_number(&self) -> io::Result<Option<u64>> {
+        let text = disk::read(&self.folder.join("pinned"))?;
+        Ok(text.and_then(|text| text.trim().parse().ok()))
     }
 
     /// Returns the text that was accepted last.
@@ -82,18 +114,27 @@ impl State {
         disk::read(&self.folder.join("accepted"))
     }
 
-    /// Notes that `text` is accepted.
-    pub fn accept(&self, text: &str, inputs: Vec<(Dependency, Data)>) -> io::Result<u64> {
+    /// Notes that `text`, which `template` gave from `inputs` when the source's newest index was `index`, is accepted.
+    pub fn accept(
+        &self,
+        text: &str,
+        inputs: &[(&Dependency, &Data)],
+        template: Option<&str>,
+        index: Option<u64>,
+    ) -> io::Result<u64> {
         let newest = self.numbers()?.last().copied().unwrap_or_default();
         let number = newest + 1;
         let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let digest = crate::text::sha256(text.as_bytes());
-        let generation = Generation { number, at, digest, text: text.to_owned(), inputs };
-        let json = serde_json::to_string(&generation).map_err(io::Error::other)?;
-        disk::replace(&self.path(number), &json)?;
-        disk::replace(&self.folder.join("accepted"), text)?;
+        let generation = Writing { number, at, digest, text, inputs, template, index };
+        disk::replace_private_json(&self.path(number), &generation)?;
+        if let Err(error) = disk::replace_private(&self.folder.join("accepted"), text) {
+            // A generation counts only if it is the accepted one; the next try makes it anew.
+            let _ = std::fs::remove_file(self.path(number));
+            return Err(error);
+        }
         let numbers = self.numbers()?;
-        let pinned = self.pinned()?.map(|generation| generation.number);
+        let pinned = self.pinned_number()?;
         for old in &numbers[..numbers.len().saturating_sub(KEPT)] {
             if Some(*old) != pinned {
                 std::fs::remove_file(self.path(*old))?;
@@ -135,7 +176,8 @@ mod tests {
         let state = State::open(folder.path(), "web").unwrap();
         assert_eq!(state.accepted().unwrap(), None);
         let inputs = vec![(Dependency::Datacenters, Data::Names(vec!["dc1".into()]))];
-        assert_eq!(state.accept("one", inputs.clone()).unwrap(), 1);
+        let borrowed: Vec<_> = inputs.iter().map(|(asked, data)| (asked, data)).collect();
+        assert_eq!(state.accept("one", &borrowed, None, None).unwrap(), 1);
         let again = State::open(folder.path(), "web").unwrap();
         assert_eq!(again.accepted().unwrap().as_deref(), Some("one"));
         assert_eq!(again.generation(1).unwrap().unwrap().inputs, inputs);
@@ -143,11 +185,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_remembered_is_for_nobody_else_to_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::open(folder.path(), "web").unwrap();
+        state.accept("secret", &[], None, None).unwrap();
+        let mode = |path: &str| {
+            std::fs::metadata(folder.path().join("web").join(path)).unwrap().permissions().mode()
+        };
+        assert_eq!((mode("") & 0o777, mode("generations") & 0o777), (0o700, 0o700));
+        assert_eq!(mode("accepted") & 0o777, 0o600);
+        assert_eq!(mode("generations/00000001.json") & 0o777, 0o600);
+    }
+
+    #[test]
     fn only_the_last_ten_generations_are_kept() {
         let folder = tempfile::tempdir().unwrap();
         let state = State::open(folder.path(), "web").unwrap();
         for n in 1..=25 {
-            assert_eq!(state.accept(&n.to_string(), Vec::new()).unwrap(), n);
+            assert_eq!(state.accept(&n.to_string(), &[], None, None).unwrap(), n);
         }
         assert_eq!(state.numbers().unwrap(), (16..=25).collect::<Vec<_>>());
     }

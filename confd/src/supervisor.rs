@@ -3,21 +3,32 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::{Id, JoinSet};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use each::Each;
+
 use crate::board::Phase;
-use crate::reload::Reasons;
+use crate::reload::{Reason, Reasons};
 use crate::resource::{self, Resource};
 use crate::template::Templates;
-use crate::worker::{Shared, Worker};
+use crate::worker::{Shared, Worker, at};
+
+mod each;
+
+/// After how long a worker that could not start, or broke, is started again.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// A worker as the supervisor sees it.
 struct Running {
     resource: Resource,
     templates: watch::Sender<Option<Arc<Templates>>>,
+    /// What tells the templates that were read last from others; `None` where they could not be read.
+    digest: Option<String>,
     token: CancellationToken,
     task: Id,
 }
@@ -29,22 +40,47 @@ pub struct Supervisor {
     token: CancellationToken,
     tasks: JoinSet<()>,
     running: BTreeMap<String, Running>,
+    /// What the files say.
+    resources: Vec<Resource>,
+    /// The resources whose files are wrong.
+    broken: BTreeSet<String>,
+    each: Each,
+    /// The resources that stand for several.
+    each_names: BTreeSet<String>,
+    /// When workers that could not start, or broke, are started again.
+    retry: Option<Instant>,
 }
 
 impl Supervisor {
     /// Prepares the work on the resources of `confdir` until `token` is cancelled.
     #[must_use]
     pub fn new(confdir: PathBuf, shared: Shared, token: CancellationToken) -> Self {
-        Self { confdir, shared, token, tasks: JoinSet::new(), running: BTreeMap::new() }
+        Self {
+            confdir,
+            each: Each::new(shared.watches.snapshot()),
+            shared,
+            token,
+            tasks: JoinSet::new(),
+            running: BTreeMap::new(),
+            resources: Vec::new(),
+            broken: BTreeSet::new(),
+            each_names: BTreeSet::new(),
+            retry: None,
+        }
     }
 
     /// Works until cancelled; returns when every worker has finished.
     pub async fn run(mut self, mut reasons: Reasons) {
-        self.read().await;
+        self.read(Reason::Edit).await;
         loop {
             tokio::select! {
                 () = self.token.cancelled() => break,
-                () = reasons.next() => self.read().await,
+                reason = reasons.next() => self.read(reason).await,
+                () = self.each.changed() => self.settle(None).await,
+                () = at(self.retry) => {
+                    self.retry = None;
+                    self.settle(None).await;
+                }
                 Some(ended) = self.tasks.join_next_with_id() => self.ended(ended),
             }
         }
@@ -52,50 +88,67 @@ impl Supervisor {
     }
 
     /// Reads all resources and templates: starts, changes and ends workers accordingly.
-    async fn read(&mut self) {
+    async fn read(&mut self, reason: Reason) {
         let (resources, errors) = resource::load(&self.confdir);
         for error in &errors {
             tracing::error!(error = full(error), "left out a resource; what it was before stays");
         }
-        let names: BTreeSet<&str> = resources.iter().map(|r| r.name.as_str()).collect();
-        // A file that is wrong is not a file that is gone.
-        let broken: BTreeSet<String> =
-            errors.iter().filter_map(resource::Error::resource).collect();
-        let gone: Vec<String> = self
-            .running
-            .keys()
-            .filter(|name| !names.contains(name.as_str()) && !broken.contains(*name))
-            .cloned()
-            .collect();
-        for name in gone {
-            tracing::info!(resource = name, "is gone: its destination stays as it is");
-            self.stop(&name).await;
-            self.shared.watches.forget(&name);
-            self.shared.board.forget(&name);
+        for name in std::mem::take(&mut self.broken) {
+            self.shared.board.forget(&files(&name));
         }
-        for resource in resources {
-            self.take(resource).await;
+        for error in &errors {
+            if let Some(name) = error.resource() {
+                self.shared.board.report(&files(&name), Phase::Failing(full(error)));
+                self.broken.insert(name);
+            }
+        }
+        let broken = &self.broken;
+        // Ambassadors come and go while a file is wrong: what it said before counts.
+        self.resources.retain(|old| old.for_each.is_some() && broken.contains(&old.name));
+        self.resources.extend(resources);
+        self.settle(Some(reason)).await;
+    }
+
+    /// Brings the workers in line with what the files say, and with the ambassadors that there are. Templates are read
+    /// again if there is a reason.
+    async fn settle(&mut self, reason: Option<Reason>) {
+        let wanted = self.wanted();
+        self.end(&wanted).await;
+        for resource in wanted {
+            let known = self.running.get(&resource.name);
+            if reason.is_some() || known.is_none_or(|running| running.resource != resource) {
+                self.take(resource, reason).await;
+            }
         }
     }
 
     /// Brings the worker of `resource` up to date, starting it if there is none.
-    async fn take(&mut self, resource: Resource) {
+    async fn take(&mut self, resource: Resource, reason: Option<Reason>) {
         let name = resource.name.clone();
         let templates = match Templates::load(&self.confdir, &resource) {
-            Ok(templates) => Some(Arc::new(templates)),
+            Ok(templates) => {
+                self.shared.board.forget(&files(&name));
+                Some(Arc::new(templates))
+            }
             Err(error) => {
                 let why = full(&error);
                 tracing::error!(resource = name, "{why}");
                 self.shared.metrics.render_errors.get_or_create(&label(&name)).inc();
+                // The worker goes on with the old ones and may say that all is well; this stays until they are good.
+                self.shared.board.report(&files(&name), Phase::Failing(why.clone()));
                 self.shared.board.report(&name, Phase::Failing(why));
                 None
             }
         };
-        match self.running.get(&name) {
+        let digest = templates.as_ref().map(|templates| templates.digest().to_owned());
+        match self.running.get_mut(&name) {
             Some(running) if running.resource == resource => {
-                if let Some(templates) = templates {
-                    running.templates.send_replace(Some(templates));
+                let same = running.digest == digest && reason != Some(Reason::Hangup);
+                running.digest = digest;
+                if let Some(templates) = templates.filter(|_| !same) {
+                    // Said first: the worker may be done before this line would be.
                     tracing::info!(resource = name, "read again");
+                    running.templates.send_replace(Some(templates));
                 }
             }
             Some(_) if templates.is_none() => {}
@@ -109,17 +162,22 @@ impl Supervisor {
 
     fn start(&mut self, resource: Resource, templates: Option<Arc<Templates>>) {
         let name = resource.name.clone();
+        let digest = templates.as_ref().map(|templates| templates.digest().to_owned());
         let (sender, receiver) = watch::channel(templates);
         match Worker::new(resource.clone(), receiver, self.shared.clone()) {
             Ok(worker) => {
                 let token = self.token.child_token();
                 let task = self.tasks.spawn(worker.run(token.clone())).id();
-                self.running.insert(name, Running { resource, templates: sender, token, task });
+                let running = Running { resource, templates: sender, digest, token, task };
+                self.running.insert(name, running);
             }
             Err(error) => {
-                let why = format!("{error:#}");
-                tracing::error!(resource = name, "{why}");
+                let (why, phase) = (format!("{error:#}"), self.shared.board.phase(&name));
+                if phase != Some(Phase::Failing(why.clone())) {
+                    tracing::error!(resource = name, "{why}");
+                }
                 self.shared.board.report(&name, Phase::Failing(why));
+                self.retry = Some(Instant::now() + AGAIN);
             }
         }
     }
@@ -137,7 +195,7 @@ impl Supervisor {
         }
     }
 
-    /// A worker ends when it is told to; one that panicked is started again when files change.
+    /// A worker ends when it is told to; one that panicked is started again after a while.
     fn ended(&mut self, ended: Result<(Id, ()), tokio::task::JoinError>) {
         let id = id(&ended);
         let Some(name) =
@@ -149,8 +207,14 @@ impl Supervisor {
         if let Err(error) = ended {
             tracing::error!(resource = name, %error, "its worker broke");
             self.shared.board.report(&name, Phase::Failing("its worker broke".into()));
+            self.retry = Some(Instant::now() + AGAIN);
         }
     }
+}
+
+/// Returns the name under which the board shows that the files of a resource are wrong.
+fn files(name: &str) -> String {
+    format!("{name} (files)")
 }
 
 fn id(ended: &Result<(Id, ()), tokio::task::JoinError>) -> Id {

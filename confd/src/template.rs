@@ -1,16 +1,20 @@
 //! Templates: parsed once, rendered from a snapshot, which tells what they depend on.
 
-use std::collections::BTreeSet;
+mod uses;
+
+use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use tera::{Context, ErrorKind, Tera};
 
+use crate::ambassadors::Ambassador;
 use crate::dependency::Dependency;
 use crate::filters;
 use crate::functions::{self, Answers, Session, Shared};
 use crate::resource::Resource;
 use crate::snapshot::Snapshot;
+use crate::text;
 
 /// Why a template cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +63,10 @@ pub struct Templates {
     files: PathBuf,
     template: String,
     keys: Vec<String>,
+    /// Whether it is rendered for one ambassador.
+    each: bool,
+    ambassador: Option<Ambassador>,
+    digest: String,
 }
 
 impl Templates {
@@ -80,6 +88,12 @@ impl Templates {
             std::fs::read_to_string(&own).map_err(|source| Error::Read { path: own, source })?;
         let mut sources = vec![(template.clone(), source)];
         others(&folder, &folder, &template, &mut sources)?;
+        let (used, reads_files) = uses::of(&template, &sources);
+        let mut known = format!("{resource:?}{used:?}");
+        if reads_files {
+            uses::contents(&confdir.join("files"), &mut known);
+        }
+        let digest = text::sha256(known.as_bytes());
         // A sibling that does not parse is left out: it is another resource's mistake, and where
         // it is not, the next attempt says what is missing.
         while let Err(error) = tera.add_raw_templates(sources.iter().cloned()) {
@@ -99,7 +113,16 @@ impl Templates {
             files: confdir.join("files"),
             template,
             keys: resource.keys.clone(),
+            each: resource.for_each.is_some(),
+            ambassador: resource.ambassador.clone(),
+            digest,
         })
+    }
+
+    /// Returns what tells these templates and their resource from others.
+    #[must_use]
+    pub fn digest(&self) -> &str {
+        &self.digest
     }
 
     /// Renders the resource's template from `snapshot`, as of `now`.
@@ -123,6 +146,14 @@ impl Templates {
             Answers::Snapshot(s) => listed.iter().filter(|d| s.get(d).is_none()).cloned().collect(),
             Answers::Mock => BTreeSet::new(),
         };
+        let mut context = Context::new();
+        match (&self.ambassador, &answers) {
+            (Some(ambassador), _) => context.insert("ambassador", ambassador),
+            (None, Answers::Mock) if self.each => {
+                context.insert("ambassador", &Ambassador::example());
+            }
+            (None, _) => {}
+        }
         *functions::lock(&self.session) = Session {
             answers,
             now: Some(now),
@@ -131,10 +162,14 @@ impl Templates {
             asked: listed,
             missing,
             not_ready: None,
+            lately: VecDeque::new(),
         };
-        let rendered = self.tera.render(&self.template, &Context::new());
-        let Session { asked, missing, not_ready, .. } =
+        let rendered = self.tera.render(&self.template, &context);
+        let Session { answers, asked, missing, not_ready, .. } =
             std::mem::take(&mut *functions::lock(&self.session));
+        if let Answers::Snapshot(snapshot) = answers {
+            snapshot.give_back();
+        }
         let outcome = match (rendered, not_ready) {
             // What fails for want of an answer is no mistake of the template's.
             _ if !missing.is_empty() => Outcome::Pending(missing),
@@ -191,5 +226,9 @@ fn explained(error: &tera::Error, template: &str) -> Error {
     Error::Template { message }
 }
 
+#[cfg(test)]
+mod documentation;
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod tests;

@@ -1,21 +1,28 @@
 //! Keeps the snapshot up to date: one watch per question, however many templates ask it.
 
+mod ask;
+mod memory;
 mod sentinel;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use consul::{Client, Consistency};
+use consul::Client;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use crate::ambassadors;
 use crate::dependency::Dependency;
+use crate::docker::Endpoint;
+use crate::local::{self, Derive, Source, World};
 use crate::metrics::Metrics;
-use crate::snapshot::{Data, Doubt, Snapshot};
-use crate::source::{self, Asking};
+use crate::snapshot::{Data, Snapshot};
+use crate::source;
+use ask::{Next, State};
+use memory::Memories;
 use sentinel::{Parked, Sentinel};
 
 /// Questions that wait for news at once. Consul's agents refuse more than 200 connections of one
@@ -32,12 +39,24 @@ const UNUSED: Duration = Duration::from_mins(1);
 const POLL: Duration = Duration::from_secs(30);
 /// An answer of at least this many things is a big one.
 const BIG: usize = 500;
-/// Big answers that may be fetched at once, and as many again every second.
+/// The list of services costs Consul a walk over every instance there is, for each who asks and at each change of
+/// anything. So it is asked for again only after this many times what one answer took, unnoticeable in a small
+/// catalog: a hundred watchers of 50,000 instances kept two cores busy at one change a second.
+const LIST_PAUSE: u32 = 20;
+/// The longest such pause.
+const LIST_PAUSE_MOST: Duration = Duration::from_secs(5);
+/// Big answers that may be taken in within [`BIG_WINDOW`].
 const BIG_ANSWERS: usize = 10;
+/// How long each of them counts.
+const BIG_WINDOW: Duration = Duration::from_secs(1);
 
 /// The watches of a process.
 pub struct Watches {
     client: Client,
+    /// Where Docker is.
+    docker: OnceLock<Endpoint>,
+    /// What this node offers, where that is the source.
+    local: OnceLock<(Derive, watch::Sender<Option<World>>)>,
     metrics: Metrics,
     snapshot: watch::Sender<Snapshot>,
     /// Who asks for what.
@@ -45,11 +64,12 @@ pub struct Watches {
     changed: Notify,
     waiting: Semaphore,
     quick: Semaphore,
-    big: Semaphore,
+    big: Arc<Semaphore>,
     /// How many questions do not wait by themselves.
     parked: watch::Sender<usize>,
     /// Counts up when anything in the catalog or in the checks has changed.
     news: watch::Sender<u64>,
+    memories: Memories,
 }
 
 impl Watches {
@@ -58,16 +78,46 @@ impl Watches {
     pub fn new(client: Client, metrics: Metrics) -> Arc<Self> {
         Arc::new(Self {
             client,
+            docker: OnceLock::new(),
+            local: OnceLock::new(),
             metrics,
             snapshot: watch::Sender::default(),
             wanted: Mutex::default(),
             changed: Notify::new(),
             waiting: Semaphore::new(WAITING),
             quick: Semaphore::new(QUICK),
-            big: Semaphore::new(BIG_ANSWERS),
+            big: Arc::new(Semaphore::new(BIG_ANSWERS)),
             parked: watch::Sender::default(),
             news: watch::Sender::default(),
+            memories: Memories::default(),
         })
+    }
+
+    /// Says where Docker is, which knows this node's ambassadors; and, if it is the source, all services.
+    pub fn follow_docker(&self, engine: &Endpoint, derive: &Derive) {
+        self.docker.get_or_init(|| engine.clone());
+        if derive.source == Source::Docker {
+            self.local.get_or_init(|| (derive.clone(), watch::Sender::new(None)));
+        }
+    }
+
+    /// Takes over what an earlier process knew when the source's newest index was `index`: a first answer that lacks
+    /// some of it, from a source that knows less than then, is doubted.
+    pub fn remember(&self, inputs: &[(Dependency, Data)], index: Option<u64>) {
+        // This node's engine has no index, and what was answered already needs no memory.
+        if self.local.get().is_some() {
+            return;
+        }
+        let snapshot = self.snapshot.borrow();
+        for (dependency, data) in inputs.iter().filter(|(one, _)| snapshot.get(one).is_none()) {
+            self.memories.add(dependency, data, index);
+        }
+    }
+
+    /// Returns the newest index of the source.
+    #[must_use]
+    pub fn newest(&self) -> Option<u64> {
+        self.memories.newest()
     }
 
     /// Returns the snapshot as it changes.
@@ -99,9 +149,13 @@ impl Watches {
         for sentinel in [Sentinel::Catalog, Sentinel::Checks] {
             tasks.spawn(Arc::clone(&self).stand_sentinel(sentinel));
         }
+        let node = Arc::clone(&self);
+        tasks.spawn(async move {
+            if let (Some((derive, world)), Some(engine)) = (node.local.get(), node.docker.get()) {
+                match local::follow(engine, derive, world).await {}
+            }
+        });
         let mut watched = BTreeMap::<Arc<Dependency>, (AbortHandle, Option<Instant>)>::new();
-        let mut refill = tokio::time::interval(Duration::from_secs(1));
-        refill.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let expiry = self.reconcile(&mut tasks, &mut watched);
             tokio::select! {
@@ -109,9 +163,6 @@ impl Watches {
                 () = self.changed.notified() => {}
                 () = sleep_until(expiry) => {}
                 Some(_) = tasks.join_next() => {}
-                _ = refill.tick(), if self.big.available_permits() < BIG_ANSWERS => {
-                    self.big.add_permits(BIG_ANSWERS - self.big.available_permits());
-                }
             }
         }
     }
@@ -157,9 +208,15 @@ impl Watches {
     /// Watches one question for ever.
     async fn watch(self: Arc<Self>, dependency: Arc<Dependency>) {
         tracing::debug!(%dependency, "watched");
+        if *dependency == Dependency::Ambassadors {
+            return self.follow_ambassadors(&dependency).await;
+        }
+        if let Some((_, world)) = self.local.get() {
+            return self.follow_local(&dependency, world.subscribe()).await;
+        }
         let mut delays = daemon::backoff::delays();
         let mut failing = false;
-        let mut state = State::default();
+        let mut state = State::new();
         let mut news = self.news.subscribe();
         loop {
             news.borrow_and_update();
@@ -171,6 +228,12 @@ impl Watches {
                     failing = false;
                     delays.reset();
                     match next {
+                        Next::Ask if matches!(*dependency, Dependency::Services { .. }) => {
+                            let pause = (state.took * LIST_PAUSE).min(LIST_PAUSE_MOST);
+                            tokio::time::sleep(pause).await;
+                            // An answer that was waited for does not tell what it costs.
+                            state.index = state.index.filter(|_| state.asked.elapsed() < UNUSED);
+                        }
                         Next::Ask => {}
                         Next::Poll => tokio::time::sleep(POLL).await,
                         Next::Park => self.park(&mut news).await,
@@ -186,6 +249,7 @@ impl Watches {
                         tracing::warn!(%dependency, error, ?delay, "no answer, will retry");
                     }
                     failing = true;
+                    state.failed = true;
                     // A Consul that comes back may have forgotten what it knew: do not wait for
                     // it to get past the old index.
                     state.index = None;
@@ -195,6 +259,39 @@ impl Watches {
         }
     }
 
+    /// Answers from what this node offers, whenever that changes.
+    async fn follow_local(
+        &self,
+        dependency: &Arc<Dependency>,
+        mut world: watch::Receiver<Option<World>>,
+    ) {
+        if let Some(why) = local::unanswerable(dependency) {
+            let data = Data::Refused(format!("with --source docker {why}"));
+            self.snapshot.send_if_modified(|s| s.update(dependency, data, None, SystemTime::now()));
+            return std::future::pending().await;
+        }
+        loop {
+            let answer = world.borrow_and_update().as_ref().map(|world| world.answer(dependency));
+            if let Some(data) = answer {
+                self.metrics.answered();
+                self.snapshot
+                    .send_if_modified(|s| s.update(dependency, data, None, SystemTime::now()));
+            }
+            if world.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    async fn follow_ambassadors(&self, dependency: &Arc<Dependency>) {
+        let Some(engine) = self.docker.get() else { return std::future::pending().await };
+        let take = |ambassadors| {
+            let data = Data::Ambassadors(ambassadors);
+            self.snapshot.send_if_modified(|s| s.update(dependency, data, None, SystemTime::now()));
+        };
+        match ambassadors::follow(engine, take).await {}
+    }
+
     /// Waits for news of any kind, then a while: whoever is parked does not hurry.
     async fn park(&self, news: &mut watch::Receiver<u64>) {
         let _parked = Parked::new(&self.parked);
@@ -202,99 +299,4 @@ impl Watches {
         drop(tokio::time::timeout(source::WAIT, news.changed()).await);
         tokio::time::sleep(PAUSE.mul_f64(rand::random())).await;
     }
-
-    /// Asks once, takes in the answer, and tells what to do next.
-    async fn ask(
-        &self,
-        dependency: &Arc<Dependency>,
-        state: &mut State,
-    ) -> Result<Next, consul::Error> {
-        let may_wait =
-            source::blocks(dependency).then(|| self.waiting.try_acquire().ok()).flatten();
-        let index = state.index.filter(|_| may_wait.is_some());
-        let quick = match index {
-            Some(_) => None,
-            None => Some(self.quick.acquire().await.expect("never closed")),
-        };
-        let asking = Asking { index, consistency: Consistency::Stale };
-        let mut answer = source::ask(&self.client, dependency, asking).await?;
-        drop(quick);
-        let went_back = answer.index < state.index;
-        state.index = consul::index::next(state.index, answer.index);
-        if answer.value.len() >= BIG {
-            // Spent for good: `run` refills.
-            self.big.acquire().await.expect("never closed").forget();
-        }
-        let before = self.snapshot.borrow().get(dependency).cloned();
-        let unchanged = before.as_ref().is_some_and(|entry| entry.data == answer.value);
-        let mut doubt = before.as_ref().and_then(|entry| entry.doubt.clone());
-        if let Some(before) = &before {
-            if answer.value.shrank(&before.data) {
-                let asking = Asking { index: None, consistency: Consistency::Consistent };
-                let _quick = self.quick.acquire().await.expect("never closed");
-                answer = source::ask(&self.client, dependency, asking).await?;
-                if answer.value.shrank(&before.data) {
-                    doubt = self.doubt(&before.data, &answer, state.newest).await?;
-                }
-            } else if !unchanged {
-                doubt = None;
-            }
-        }
-        state.newest = answer.index.or(state.newest);
-        self.metrics.answered();
-        self.snapshot.send_if_modified(|snapshot| {
-            snapshot.update(dependency, answer.value, doubt, SystemTime::now())
-        });
-        Ok(match may_wait {
-            _ if !source::blocks(dependency) => Next::Poll,
-            None => Next::Park,
-            // It waited for nothing: others may have more luck with its place.
-            Some(_) if index.is_some() && unchanged && *self.parked.borrow() > 0 => Next::Park,
-            Some(_) if state.index.is_none() && !went_back => Next::Poll,
-            Some(_) => Next::Ask,
-        })
-    }
-
-    /// Looks for a reason to doubt that what is missing from a consistent answer is really gone.
-    async fn doubt(
-        &self,
-        before: &Data,
-        answer: &consul::Answer<Data>,
-        newest: Option<u64>,
-    ) -> Result<Option<Doubt>, consul::Error> {
-        if answer.index < newest {
-            return Ok(Some(Doubt::Restarted));
-        }
-        let (Data::Instances(before), Data::Instances(now)) = (before, &answer.value) else {
-            return Ok(None);
-        };
-        let here: BTreeSet<_> = now.iter().map(|i| (&i.node, &i.id)).collect();
-        let nodes: BTreeSet<String> = before
-            .iter()
-            .filter(|i| !here.contains(&(&i.node, &i.id)))
-            .map(|i| i.node.clone())
-            .collect();
-        let suspects = source::suspect_nodes(&self.client, &nodes).await?;
-        Ok((!suspects.is_empty()).then_some(Doubt::Nodes(suspects)))
-    }
-}
-
-/// What a watch remembers from one answer to the next.
-#[derive(Debug, Default)]
-struct State {
-    /// The index to wait with.
-    index: Option<u64>,
-    /// The newest index that an answer which counted had.
-    newest: Option<u64>,
-}
-
-/// What a watch does after an answer.
-#[derive(Debug)]
-enum Next {
-    /// Ask again, waiting for news.
-    Ask,
-    /// Ask again after a while.
-    Poll,
-    /// Ask again when a sentinel has seen something.
-    Park,
 }

@@ -1,5 +1,7 @@
 //! One resource at work: woken by changes, timers and finished jobs, it makes one pass after the other.
 
+mod begin;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -11,14 +13,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::arrivals::Arrivals;
 use crate::board::{Board, Phase};
-use crate::check::Check;
 use crate::control::{Message, Workers};
+use crate::damp::Damper;
 use crate::dependency::Dependency;
-use crate::disk::{self, Access};
+use crate::exec;
 use crate::guard::Guard;
-use crate::haproxy::{Haproxy, Settings};
+use crate::haproxy::Haproxy;
 use crate::metrics::{Metrics, OfResource};
 use crate::persist::{self, Destination};
+use crate::publish::{Names, Report, Reports};
 use crate::resource::{Action, Resource};
 use crate::snapshot::{Data, Snapshot};
 use crate::state::State;
@@ -28,6 +31,9 @@ use crate::watch::Watches;
 
 /// How often what runs is compared with what was accepted.
 const DRIFT: Duration = Duration::from_mins(1);
+
+/// How long an ambassador that has just been found may take until it can be reached.
+const BEGINNING: Duration = Duration::from_secs(10);
 
 /// How long a pass may take to end when the daemon is stopped; Docker kills after ten seconds.
 const GRACE: Duration = Duration::from_secs(5);
@@ -43,8 +49,40 @@ pub struct Shared {
     pub board: Board,
     /// By what the other commands reach the workers.
     pub workers: Workers,
+    /// What each load balancer serves, for others to read.
+    pub reports: Reports,
     /// Where generations are kept.
     pub state_dir: std::path::PathBuf,
+    /// Where Docker is.
+    pub docker: engine::Endpoint,
+    /// The programs that run once, with `--once`.
+    pub programs: Option<Programs>,
+}
+
+/// The programs of a single run, and how they ended. Copies are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Programs(Arc<std::sync::Mutex<Vec<exec::Ended>>>);
+
+impl Programs {
+    pub(crate) fn add(&self, program: exec::Ended) {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(program);
+    }
+
+    /// Waits for the end of all, and returns the first exit code that is not 0; 128 and its number for a signal.
+    pub async fn ended(&self) -> u8 {
+        use std::os::unix::process::ExitStatusExt;
+        let all = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        let mut code = 0;
+        for mut program in all {
+            let status = program.wait_for(Option::is_some).await.ok().and_then(|status| *status);
+            let this = status.map_or(1, |status| {
+                let of_signal = || 128 + status.signal().unwrap_or_default();
+                u8::try_from(status.code().unwrap_or_else(of_signal)).unwrap_or(u8::MAX)
+            });
+            code = if code == 0 { this } else { code };
+        }
+        code
+    }
 }
 
 /// A text to bring to life, and where it comes from.
@@ -52,6 +90,10 @@ pub(crate) struct Wanted {
     pub(crate) text: Arc<str>,
     pub(crate) asked: BTreeSet<Dependency>,
     pub(crate) snapshot: Snapshot,
+    /// The digest of the template that gave it.
+    pub(crate) template: Option<String>,
+    /// The service that it does without.
+    pub(crate) left_out: Option<String>,
 }
 
 /// A service that is left out because the configuration is refused with it.
@@ -90,13 +132,18 @@ pub struct Worker {
     pub(crate) haproxy: Option<Haproxy>,
     /// What the actions other than HAProxy's have loaded.
     pub(crate) others: Vec<(Action, Option<Arc<str>>)>,
+    /// The program that runs because of this resource.
+    pub(crate) program: Option<exec::Running>,
     pub(crate) wanted: Option<Arc<Wanted>>,
+    /// What was accepted last: whoever is as then is not to blame for a refusal now.
+    pub(crate) proven: Option<Arc<Wanted>>,
     pub(crate) arrivals: Arrivals,
     /// When the source's last news came.
     pub(crate) seen: SystemTime,
     pub(crate) fixed: Option<Fixed>,
     pub(crate) orders: mpsc::Receiver<Message>,
     pub(crate) guard: Guard,
+    pub(crate) damper: Damper,
     pub(crate) left_out: Option<LeftOut>,
     /// What the template asked when it was rendered last.
     pub(crate) asked: BTreeSet<Dependency>,
@@ -114,105 +161,31 @@ pub struct Worker {
     pub(crate) last_reload: Option<Instant>,
     pub(crate) jitter: f64,
     pub(crate) retry: Option<Instant>,
+    /// Until then an ambassador may not be ready, which is no failure.
+    pub(crate) beginning: Option<Instant>,
     pub(crate) delays: daemon::backoff::Delays,
     pub(crate) collecting: Collecting,
     pub(crate) last_problem: Option<String>,
+    /// Whether what is live could not be written to the state folder the last time.
+    pub(crate) is_forgetful: bool,
     /// Servers that wait for their first check.
     pub(crate) joining: usize,
+    /// The number of the generation that was accepted last, and when that was.
+    pub(crate) generation: (u64, Option<SystemTime>),
+    /// How long the last instance took from its container's event to serving.
+    pub(crate) latency: Option<Duration>,
 }
 
 impl Worker {
-    /// Prepares the work on `resource`: looks at the disk, and at what was accepted before.
-    pub fn new(
-        resource: Resource,
-        templates: watch::Receiver<Option<Arc<Templates>>>,
-        shared: Shared,
-    ) -> anyhow::Result<Self> {
-        use anyhow::Context;
-        let state = State::open(&shared.state_dir, &resource.name)
-            .with_context(|| format!("cannot use {}", shared.state_dir.display()))?;
-        let remembered: Option<Arc<str>> = state.accepted()?.map(Into::into);
-        let on_disk: Option<Arc<str>> = disk::read(&resource.dest)
-            .with_context(|| format!("cannot read {}", resource.dest.display()))?
-            .map(Into::into);
-        let actions = resource.actions();
-        let accepted = remembered.as_deref().map(ToOwned::to_owned);
-        let haproxy = match &resource.haproxy {
-            Some(haproxy) if actions.contains(&Action::HaProxy) => {
-                let mut settings = Settings::new(haproxy.runtime.clone(), haproxy.master.clone());
-                settings.drain_timeout = haproxy.drain_timeout.0;
-                Some(Haproxy::new(settings, accepted))
-            }
-            _ => None,
-        };
-        let others = actions
-            .into_iter()
-            .filter(|action| *action != Action::HaProxy)
-            .map(|action| (action, remembered.clone()))
-            .collect();
-        let destination = Destination {
-            path: resource.dest.clone(),
-            access: Access::of(&resource)?,
-            check: Check::of(&resource),
-            limit: resource.timeout.0,
-        };
-        let guard = match state.numbers()?.last() {
-            Some(newest) => state.generation(*newest)?.map(|generation| generation.inputs),
-            None => None,
-        };
-        let guard = Guard::remembering(guard.unwrap_or_default());
-        let asked = guard.guarded();
-        // Until the source has answered, what was accepted last is what is wanted.
-        let wanted = remembered.clone().map(|text| {
-            Arc::new(Wanted { text, asked: BTreeSet::new(), snapshot: Snapshot::default() })
-        });
-        let pinned = state.pinned()?;
-        let mut worker = Self {
-            orders: shared.workers.join(&resource.name),
-            arrivals: Arrivals::default(),
-            seen: SystemTime::now(),
-            fixed: None,
-            snapshot: shared.watches.snapshot(),
-            label: OfResource { resource: resource.name.clone() },
-            collecting: Collecting::default(),
-            delays: daemon::backoff::delays(),
-            jitter: rand::random(),
-            job: None,
-            joining: 0,
-            last_problem: None,
-            last_reload: None,
-            not_at_runtime: None,
-            reload_reason: None,
-            refused: None,
-            retry: None,
-            verified: false,
-            resource,
-            templates,
-            shared,
-            state,
-            destination,
-            haproxy,
-            others,
-            wanted,
-            guard,
-            left_out: None,
-            asked,
-            on_disk,
-            remembered,
-        };
-        if let Some(generation) = pinned {
-            worker.fix(generation, true, None);
-        }
-        Ok(worker)
-    }
-
     /// Works until `token` is cancelled. A pass that is under way then has a moment to end: what
     /// it leaves undone is found and done after the next start.
     pub async fn run(mut self, token: CancellationToken) {
         let name = self.resource.name.clone();
+        let grace =
+            GRACE + self.resource.exec.as_ref().map_or(Duration::ZERO, |e| e.kill_timeout.0);
         tokio::select! {
             () = self.work(&token) => {}
-            () = async { token.cancelled().await; sleep(GRACE).await } => {
+            () = async { token.cancelled().await; sleep(grace).await } => {
                 tracing::warn!(resource = name, "stopped in the middle of a pass");
             }
         }
@@ -225,6 +198,7 @@ impl Worker {
         self.render();
         self.pass().await;
         while !token.is_cancelled() {
+            self.shared.reports.set(self.served());
             let (due, hold_ends) = (self.collecting.due(&self.resource.wait), self.hold_ends());
             tokio::select! {
                 () = token.cancelled() => break,
@@ -239,9 +213,9 @@ impl Worker {
                     if changed.is_err() {
                         break;
                     }
-                    // What was refused may have been the old template's fault.
-                    self.refused = None;
-                    self.not_at_runtime = None;
+                    // What was refused may have been the old template's fault. Whoever has it read again by
+                    // hand may want more to be put right than the template.
+                    self.compare();
                     self.left_out = None;
                     self.render();
                     self.pass().await;
@@ -270,15 +244,50 @@ impl Worker {
                 }
             }
         }
+        if let Some(program) = self.program.take() {
+            program.stop().await;
+        }
         if let Some(job) = self.job.take() {
             drop(job.await);
         }
     }
 
-    /// Returns when the next hold of the guard ends by itself.
+    /// Returns when the next hold of the guard, or of an instance that flaps, ends by itself.
     fn hold_ends(&self) -> Option<Instant> {
-        let end = self.guard.next_end(&self.resource.guard)?;
+        let guard = self.guard.next_end(&self.resource.guard);
+        let end = guard.into_iter().chain(self.damper.next_end(&self.resource.flap)).min()?;
         Some(Instant::now() + end.duration_since(SystemTime::now()).unwrap_or_default())
+    }
+
+    /// Returns what is served, and what is not and why.
+    fn served(&self) -> Report {
+        let resource = &self.resource;
+        let runtime = resource.haproxy.as_ref().filter(|_| self.haproxy.is_some());
+        let holds = self.guard.holds();
+        let held = holds.values().flat_map(|hold| hold.held.iter().map(|one| one.id.clone()));
+        let left_out = self.left_out.as_ref().map(|left_out| {
+            (left_out.name.clone(), left_out.known.iter().flat_map(Data::ids).collect())
+        });
+        Report {
+            resource: resource.name.clone(),
+            ambassador: resource.ambassador.clone(),
+            runtime: runtime.map(|haproxy| haproxy.runtime.clone()),
+            accepted: self.proven.clone(),
+            generation: self.generation.0,
+            applied_at: self.generation.1,
+            held: held.collect(),
+            left_out,
+            error: self.last_problem.clone(),
+            event_to_serving: self.latency,
+        }
+    }
+
+    /// Returns the document that others read, as it is now.
+    pub(crate) async fn document(&self) -> serde_json::Value {
+        let report = self.served();
+        let mut names = Names::default();
+        names.learn(&report);
+        report.document(report.servers().await, &names)
     }
 
     /// Notes how the resource is doing, and says so where that is news.
@@ -302,7 +311,8 @@ impl Worker {
     }
 }
 
-async fn at(instant: Option<Instant>) {
+/// Waits until then; for ever without a time.
+pub(crate) async fn at(instant: Option<Instant>) {
     match instant {
         Some(instant) => sleep_until(instant).await,
         None => std::future::pending().await,

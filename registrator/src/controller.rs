@@ -8,8 +8,11 @@
 //! Nothing waits for Docker here: inspections run beside the loop, and a pass works with those that
 //! are done. What is not yet looked at stays as it is.
 
+mod derive;
+mod doubts;
 mod keys;
 mod known;
+mod leave;
 mod look;
 mod pass;
 mod upkeep;
@@ -21,20 +24,19 @@ use std::time::Duration;
 use consul::Client;
 use daemon::backoff::Delays;
 use daemon::listener::Readiness;
-use services::{Node, Options};
+use services::{Container, Node, OperatorTags, Options};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::args::{Derive, Keep, OnExit};
+use crate::args::{Derive, Keep};
 use crate::docker::{self, Engine, Listed};
 use crate::ending;
 use crate::journal::Journal;
 use crate::metrics::Metrics;
-use crate::mirror::Mirror;
+use crate::mirror::{Doubt, Mirror};
 use crate::model::{Actual, DRAINING, Desired};
-use crate::tags::Tags;
 use crate::wakeups::{Pending, Wakeups};
 
 use known::Known;
@@ -77,7 +79,7 @@ pub(crate) struct Parts {
 )]
 pub(crate) struct Controller {
     parts: Parts,
-    tags: Tags,
+    tags: OperatorTags,
     /// The containers that run, and those whose instances outlive them, by full ID.
     containers: BTreeMap<String, Known>,
     /// What the agent has; `None` = must be asked.
@@ -93,7 +95,7 @@ pub(crate) struct Controller {
     delays: Delays,
     failing_since: Option<Instant>,
     /// The last error of each instance, so that it is told once.
-    refused: BTreeMap<String, pass::Refusal>,
+    refused: BTreeMap<String, doubts::Refusal>,
     /// Whether there is something to compare.
     due: bool,
     /// Whether the next list is the second opinion about a suspicious one.
@@ -101,6 +103,12 @@ pub(crate) struct Controller {
     /// Whether this pass believes whatever Docker said.
     believe: bool,
     consul_away: Option<Instant>,
+    /// Whether the agent has ever said what it has.
+    has_answered: bool,
+    /// What the agent said last when it did not do something.
+    refusal: Option<String>,
+    keys_delays: Delays,
+    keys_failing_since: Option<Instant>,
     /// Whether the agent refuses checks that run commands.
     without_commands: bool,
     beats: BTreeMap<String, Instant>,
@@ -114,13 +122,15 @@ struct Clock {
     renewal: Option<Instant>,
     doubt: Option<Instant>,
     journal: Option<Instant>,
+    /// When the keys are tried again; until then passes leave them alone.
+    keys: Option<Instant>,
     collect: Option<Instant>,
 }
 
 impl Controller {
     /// Puts the controller together.
     pub(crate) fn new(parts: Parts) -> Self {
-        let tags = Tags::parse(parts.derive.tags.as_deref().unwrap_or_default());
+        let tags = OperatorTags::parse(parts.derive.tags.as_deref().unwrap_or_default());
         Self {
             tags,
             containers: BTreeMap::new(),
@@ -139,6 +149,10 @@ impl Controller {
             doubting: false,
             believe: false,
             consul_away: None,
+            has_answered: false,
+            refusal: None,
+            keys_delays: daemon::backoff::delays(),
+            keys_failing_since: None,
             without_commands: false,
             beats: BTreeMap::new(),
             parts,
@@ -199,20 +213,26 @@ impl Controller {
 
     fn notice(&mut self, pending: Pending) {
         if pending.consul {
-            self.doubt_consul();
+            self.doubt_consul(Doubt::All);
             self.clock.retry = None;
             self.due = true;
         }
         if pending.everywhere {
             self.look.everywhere = true;
         }
+        if pending.look {
+            self.tell_readiness();
+        }
         for (id, hint) in pending.containers {
-            if let Some(signal) = &hint.killed {
-                self.drain(&id, signal);
-            }
-            let known = self.containers.contains_key(&id);
+            // Also of one that is being inspected just now: that answer may be older than the event.
+            let known = self.containers.contains_key(&id) || self.look.is_pending(&id);
             if hint.inspect || (hint.network && known) {
-                self.look.at(id, hint.time_nano);
+                self.look.at(id.clone(), hint.time_nano);
+            }
+            match &hint.killed {
+                Some(signal) => self.drain(&id, signal),
+                None if hint.inspect => self.look.forget_signal(&id),
+                None => {}
             }
         }
         if pending.dump {
@@ -220,31 +240,36 @@ impl Controller {
         }
     }
 
-    /// Puts a container's instances into maintenance if the signal is to end it.
+    /// Puts a container's instances into maintenance if the signal is to end it. Those of one that is still being
+    /// inspected follow when it has been.
     fn drain(&mut self, id: &str, signal: &str) {
-        let Some(known) = self.containers.get_mut(id) else { return };
-        let Some(container) = &known.container else { return };
-        if ending::is_ending(signal, &container.stop_signal) {
-            let patience = Duration::from_secs(container.stop_timeout) + STOP_MARGIN;
-            let reason = format!("{DRAINING}the container was sent signal {signal}");
-            known.drain(reason, Instant::now() + patience);
-            self.due = true;
+        if let Some(known) = self.containers.get_mut(id)
+            && let Some(container) = &known.container
+        {
+            if ending::is_ending(signal, &container.stop_signal) {
+                let patience = Duration::from_secs(container.stop_timeout) + STOP_MARGIN;
+                let reason = format!("{DRAINING}the container was sent signal {signal}");
+                known.drain(reason, Instant::now() + patience);
+                self.due = true;
+            }
+        } else {
+            self.look.killed(id, signal);
         }
     }
 
     fn set_resync(&mut self) {
         let every = self.parts.keep.resync;
         // A tenth earlier or later, so that nodes do not ask in step.
-        let jitter = 0.9 + f64::from(std::process::id() % 200) / 1000.0;
+        let jitter = rand::random_range(0.9..1.1);
         self.clock.resync = (!every.is_zero()).then(|| Instant::now() + every.mul_f64(jitter));
     }
 
     fn deadline(&self) -> Instant {
-        let Clock { resync, retry, renewal, doubt, journal, collect } = self.clock;
+        let Clock { resync, retry, renewal, doubt, journal, keys, collect } = self.clock;
         let drains = self.containers.values().filter_map(Known::drained_until).min();
         let beat = self.beats.values().min().copied();
         let soonest =
-            [resync, retry, renewal, doubt, journal, collect, drains, beat, self.look.retry];
+            [resync, retry, renewal, doubt, journal, keys, collect, drains, beat, self.look.retry];
         let far = Instant::now() + Duration::from_hours(1);
         soonest.into_iter().flatten().min().unwrap_or(far)
     }
@@ -255,13 +280,13 @@ impl Controller {
         if reached(&mut self.clock.resync) {
             self.set_resync();
             self.look.everywhere = true;
-            self.doubt_consul();
+            self.doubt_consul(Doubt::Ours);
         }
         if reached(&mut self.clock.doubt) {
             self.look.everywhere = true;
             self.doubting = true;
         }
-        if reached(&mut self.clock.retry) {
+        if reached(&mut self.clock.retry) | reached(&mut self.clock.keys) {
             self.due = true;
         }
         if reached(&mut self.look.retry) {
@@ -278,65 +303,6 @@ impl Controller {
             self.renew().await;
         }
         self.beat(now).await;
-    }
-
-    /// Leaves the instances as the flags say.
-    async fn leave(mut self) {
-        let owned = self.actual.take().unwrap_or_default().into_iter();
-        let owned: Vec<_> = owned
-            .filter(|(_, actual)| actual.is_owned_by(&self.parts.node.name))
-            .map(|(id, _)| id)
-            .collect();
-        let client = &self.parts.client;
-        let left = match self.parts.keep.on_exit {
-            OnExit::Keep => Ok(()),
-            OnExit::Deregister => {
-                async {
-                    if let Some(mirror) = &mut self.parts.mirror {
-                        mirror.end().await?;
-                    }
-                    for id in &owned {
-                        client.deregister(id).await?;
-                    }
-                    Ok(())
-                }
-                .await
-            }
-            OnExit::Maintenance => {
-                async {
-                    for id in &owned {
-                        client
-                            .maintenance(id, Some(&format!("{DRAINING}registrator stopped")))
-                            .await?;
-                    }
-                    Ok::<_, consul::Error>(())
-                }
-                .await
-            }
-        };
-        if let Err(error) = left {
-            tracing::warn!(error = chain(&error), "not all instances were left as --on-exit says");
-        }
-        if self.journal.changed {
-            self.write_journal();
-        }
-        let _ = tokio::time::timeout(LAST_PASS, self.writing.join_all()).await;
-    }
-
-    fn dump(&self) {
-        let held = self.parts.mirror.as_ref().map_or(0, |mirror| mirror.held().len());
-        let state = serde_json::json!({
-            "node": self.parts.node.name,
-            "containers": self.containers.iter().map(|(id, known)| (id.clone(), known.summary()))
-                .collect::<BTreeMap<_, _>>(),
-            "desired": self.desired.values().map(|one| &one.registration).collect::<Vec<_>>(),
-            "actual": self.actual.as_ref().map(|all| all.keys().collect::<Vec<_>>()),
-            "keys": held,
-            "ended": self.ended,
-            "consul_away": self.consul_away.map(|since| since.elapsed().as_secs()),
-            "looking_at": self.look.summary(),
-        });
-        println!("{state:#}");
     }
 }
 
@@ -363,5 +329,7 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-type Inspected = (String, Result<Option<serde_json::Value>, docker::Error>);
+/// A container, and the document about it if templates need it.
+type Found = (Result<Container, services::Error>, serde_json::Value);
+type Inspected = (String, Result<Option<Found>, docker::Error>);
 type ListedAll = Result<Vec<Listed>, docker::Error>;

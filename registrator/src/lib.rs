@@ -23,7 +23,6 @@ pub mod model;
 pub mod plan;
 mod registration;
 mod run;
-mod tags;
 mod units;
 pub mod wakeups;
 mod watch;

@@ -8,65 +8,120 @@ use serde_json::{Value, json};
 use crate::model::{Actual, Desired};
 use crate::plan::Action;
 
+/// The headings of the columns.
+const COLUMNS: [&str; 6] = ["SERVICE", "ID", "DESIRED", "ACTUAL", "HEALTH", "STATE"];
+
 /// One line of the list.
-pub(crate) struct Row {
-    id: String,
-    service: String,
-    desired: Option<String>,
-    actual: Option<String>,
+pub(crate) struct Row<'a> {
+    id: &'a str,
+    desired: Option<&'a Desired>,
+    actual: Option<&'a Actual>,
     state: &'static str,
+    /// In what the two differ.
+    differences: Vec<&'static str>,
 }
 
 /// Compares, by ID; of what is registered only what `host` owns is shown.
-pub(crate) fn rows(
-    desired: &BTreeMap<String, Arc<Desired>>,
-    actual: &BTreeMap<String, Actual>,
+pub(crate) fn rows<'a>(
+    desired: &'a BTreeMap<String, Arc<Desired>>,
+    actual: &'a BTreeMap<String, Actual>,
     host: &str,
-) -> Vec<Row> {
+) -> Vec<Row<'a>> {
     let owned = actual.iter().filter(|(_, one)| one.is_owned_by(host)).map(|(id, _)| id);
     let ids: BTreeSet<_> = desired.keys().chain(owned).collect();
     ids.into_iter()
         .map(|id| {
-            let (want, have) = (desired.get(id), actual.get(id));
-            let name = want.map(|one| &one.registration.name).or(have.map(|one| &one.service.name));
-            Row {
-                id: id.clone(),
-                service: name.cloned().unwrap_or_default(),
-                desired: want
-                    .map(|one| format!("{}:{}", one.registration.address, one.registration.port)),
-                actual: have.map(|one| format!("{}:{}", one.service.address, one.service.port)),
-                state: match (want, have) {
-                    (Some(want), Some(have)) if !have.matches(want) => "differs",
-                    (Some(_), Some(have)) if have.maintenance.is_some() => "maintenance",
-                    (Some(_), Some(_)) => "registered",
-                    (Some(_), None) => "missing",
-                    (None, _) => "dangling",
-                },
-            }
+            let (desired, actual) = (desired.get(id).map(AsRef::as_ref), actual.get(id));
+            let differences = differences(desired, actual);
+            let state = match (desired, actual) {
+                (Some(_), Some(_)) if !differences.is_empty() => "differs",
+                (Some(_), Some(have)) if have.maintenance.is_some() => "maintenance",
+                (Some(_), Some(_)) => "registered",
+                (Some(_), None) => "missing",
+                (None, _) => "dangling",
+            };
+            Row { id, desired, actual, state, differences }
         })
         .collect()
 }
 
+fn differences(desired: Option<&Desired>, actual: Option<&Actual>) -> Vec<&'static str> {
+    let (Some(desired), Some(actual)) = (desired, actual) else { return Vec::new() };
+    // An agent may refuse checks that run commands; the daemon then leaves them out.
+    if actual.matches(&desired.without_commands()) {
+        return Vec::new();
+    }
+    actual.differences(desired).collect()
+}
+
+impl Row<'_> {
+    fn service(&self) -> &str {
+        let desired = self.desired.map(|one| &one.registration.name);
+        desired.or(self.actual.map(|one| &one.service.name)).map_or("", String::as_str)
+    }
+
+    /// Returns the worst state of its checks, as the agent has them.
+    fn health(&self) -> Option<&'static str> {
+        let worst = self.actual?.checks.values().map(|check| check.status).max();
+        Some(worst.unwrap_or(consul::Status::Passing).as_str())
+    }
+
+    fn cells(&self) -> [String; 6] {
+        let desired = self.desired.map(|one| &one.registration);
+        let desired = desired.map(|one| place(&one.address, one.port, &one.tags));
+        let actual = self.actual.map(|one| &one.service);
+        let actual = actual.map(|one| place(&one.address, one.port, &one.tags));
+        let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".into());
+        let state = if self.differences.is_empty() {
+            self.state.to_owned()
+        } else {
+            format!("{}: {}", self.state, self.differences.join(", "))
+        };
+        let health = or_dash(self.health().map(str::to_owned));
+        let (desired, actual) = (or_dash(desired), or_dash(actual));
+        [self.service().to_owned(), self.id.to_owned(), desired, actual, health, state]
+    }
+}
+
+fn place(address: &str, port: u16, tags: &[String]) -> String {
+    let tags = if tags.is_empty() { String::new() } else { format!(" [{}]", tags.join(",")) };
+    // As it is written in URLs, so that the port can be told from the address.
+    let address = if address.contains(':') { format!("[{address}]") } else { address.to_owned() };
+    format!("{address}:{port}{tags}")
+}
+
 /// Returns the rows for programs.
-pub(crate) fn json(rows: &[Row]) -> Value {
+pub(crate) fn json(rows: &[Row<'_>]) -> Value {
     rows.iter()
         .map(|row| {
-            json!({"id": row.id, "service": row.service, "desired": row.desired,
-                   "actual": row.actual, "state": row.state})
+            let desired = row.desired.map(|one| {
+                let told = &one.registration;
+                json!({"address": told.address, "port": told.port, "tags": told.tags,
+                       "meta": told.meta, "weights": told.weights, "checks": told.checks,
+                       "maintenance": one.maintenance})
+            });
+            let actual = row.actual.map(|one| {
+                let checks = one.checks.iter().map(|(id, check)| {
+                    (id.clone(), json!({"status": check.status, "output": check.output}))
+                });
+                let is = &one.service;
+                json!({"address": is.address, "port": is.port, "tags": is.tags,
+                       "meta": is.meta, "weights": is.weights,
+                       "checks": checks.collect::<serde_json::Map<_, _>>(),
+                       "maintenance": one.maintenance})
+            });
+            json!({"id": row.id, "service": row.service(), "desired": desired, "actual": actual,
+                   "health": row.health(), "state": row.state, "differences": row.differences})
         })
         .collect()
 }
 
 /// Returns the rows for people, in columns.
-pub(crate) fn table(rows: &[Row]) -> String {
-    let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".into());
-    let mut lines = vec![["SERVICE", "ID", "DESIRED", "ACTUAL", "STATE"].map(str::to_owned)];
-    lines.extend(rows.iter().map(|row| {
-        let [desired, actual] = [&row.desired, &row.actual].map(or_dash);
-        [row.service.clone(), row.id.clone(), desired, actual, row.state.to_owned()]
-    }));
+pub(crate) fn table(rows: &[Row<'_>]) -> String {
+    let mut lines = vec![COLUMNS.map(str::to_owned)];
+    lines.extend(rows.iter().map(Row::cells));
     let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max();
-    let widths: Vec<_> = (0..5).map(|column| width(column).unwrap_or_default()).collect();
+    let widths = std::array::from_fn::<_, 6, _>(|column| width(column).unwrap_or_default());
     let mut text = String::new();
     for line in &lines {
         let cells = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
@@ -91,5 +146,64 @@ pub(crate) fn describe(action: &Action) -> String {
         Action::Maintain(id, Some(reason)) => format!("maintain   {id}: {reason}"),
         Action::Maintain(id, None) => format!("maintain   {id}: no longer"),
         Action::Beat(check, beat) => format!("check      {check} {}: {}", beat.status, beat.note),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::tests::{HOST, instance};
+
+    fn desired(ids: &[&str]) -> BTreeMap<String, Arc<Desired>> {
+        ids.iter().map(|id| ((*id).to_owned(), Arc::new(instance(id)))).collect()
+    }
+
+    #[test]
+    fn every_line_tells_what_is_wanted_what_is_and_in_what_they_differ() {
+        let desired = desired(&["node1:a:80", "node1:b:80", "node1:c:80"]);
+        let mut actual: BTreeMap<_, _> =
+            desired.iter().map(|(id, one)| (id.clone(), Actual::of(one))).collect();
+        actual.remove("node1:b:80");
+        let changed = actual.get_mut("node1:c:80").unwrap();
+        changed.service.port = 81;
+        changed.service.tags = vec!["x".into()];
+        actual.insert("node1:d:80".into(), Actual::of(&instance("node1:d:80")));
+        let table = table(&rows(&desired, &actual, HOST));
+        let lines: Vec<Vec<&str>> = table
+            .lines()
+            .map(|line| line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect())
+            .collect();
+        assert_eq!(
+            lines,
+            [
+                vec!["SERVICE", "ID", "DESIRED", "ACTUAL", "HEALTH", "STATE"],
+                vec!["web", "node1:a:80", "10.0.0.1:80", "10.0.0.1:80", "passing", "registered"],
+                vec!["web", "node1:b:80", "10.0.0.1:80", "-", "-", "missing"],
+                vec![
+                    "web",
+                    "node1:c:80",
+                    "10.0.0.1:80",
+                    "10.0.0.1:81 [x]",
+                    "passing",
+                    "differs: address, tags"
+                ],
+                vec!["web", "node1:d:80", "-", "10.0.0.1:80", "passing", "dangling"],
+            ]
+        );
+    }
+
+    #[test]
+    fn a_check_that_the_agent_may_not_run_is_no_difference() {
+        let mut with = instance("node1:a:80");
+        with.registration.checks.push(consul::CheckDefinition {
+            id: "script".into(),
+            args: vec!["true".into()],
+            ..Default::default()
+        });
+        with.seal();
+        let actual =
+            BTreeMap::from([("node1:a:80".to_owned(), Actual::of(&instance("node1:a:80")))]);
+        let desired = BTreeMap::from([("node1:a:80".to_owned(), Arc::new(with))]);
+        assert_eq!(rows(&desired, &actual, HOST)[0].state, "registered");
     }
 }

@@ -1,5 +1,8 @@
 //! What must be registered, and what is. Pure: no I/O, no clock, no async.
 
+#[cfg(test)]
+pub(crate) mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +20,8 @@ pub const HOST: &str = "registrator-host";
 pub const CONTAINER: &str = "container";
 /// When the event happened that led to the registration, in nanoseconds since 1970.
 pub const EVENT_TIME: &str = "event-time";
+/// When the agent was told, in nanoseconds since 1970.
+pub const REGISTERED_TIME: &str = "registered-time";
 /// What was registered, as a number to compare.
 pub const HASH: &str = "registrator-hash";
 /// How every maintenance that we begin is explained.
@@ -84,6 +89,15 @@ impl Desired {
         self.registration.meta.remove(HASH);
         let hash = hash(&self.registration);
         self.registration.meta.insert(HASH.to_owned(), hash);
+    }
+
+    /// Returns how it is registered with an agent that runs no commands.
+    #[must_use]
+    pub(crate) fn without_commands(&self) -> Self {
+        let mut desired = self.clone();
+        desired.registration.checks.retain(|check| check.args.is_empty());
+        desired.seal();
+        desired
     }
 
     /// Returns the worst of what we know about its health.
@@ -162,143 +176,43 @@ impl Actual {
     /// Tells whether it is what `desired` says, states of checks and maintenance aside.
     #[must_use]
     pub fn matches(&self, desired: &Desired) -> bool {
+        self.differences(desired).next().is_none()
+    }
+
+    /// Returns in what it is not what `desired` says, states of checks and maintenance aside.
+    pub fn differences(&self, desired: &Desired) -> impl Iterator<Item = &'static str> {
         let (is, told) = (&self.service, &desired.registration);
-        let without_time = |meta: &BTreeMap<String, String>| {
-            let mut meta = meta.clone();
-            meta.remove(EVENT_TIME);
-            meta
+        let meta = |service: &'_ BTreeMap<String, String>, other: &'_ BTreeMap<String, String>| {
+            let told_apart =
+                |key: &&String| !matches!(key.as_str(), EVENT_TIME | REGISTERED_TIME | HASH);
+            let mut keys = service.keys().filter(told_apart);
+            keys.all(|key| service.get(key) == other.get(key))
         };
-        // The hash stands for what the agent does not tell, such as how its checks are made.
-        is.name == told.name
-            && is.address == told.address
-            && is.port == told.port
-            && is.weights == told.weights
-            && (is.tags == told.tags || told.enable_tag_override)
-            && without_time(&is.meta) == without_time(&told.meta)
-            && told.checks.iter().all(|check| self.checks.contains_key(&check.id))
+        // The hash stands for what the agent does not tell: how its checks are made.
+        let checks = is.meta.get(HASH) == told.meta.get(HASH)
+            && told.checks.iter().all(|check| self.checks.contains_key(&check.id));
+        let same = [
+            ("name", is.name == told.name),
+            ("address", is.address == told.address && is.port == told.port),
+            ("weights", is.weights == told.weights),
+            ("tags", is.tags == told.tags || told.enable_tag_override),
+            ("meta", meta(&is.meta, &told.meta) && meta(&told.meta, &is.meta)),
+            ("checks", checks),
+        ];
+        same.into_iter().filter(|(_, same)| !same).map(|(what, _)| what)
     }
 }
 
 /// Returns a number that changes with whatever is registered, but for what may differ between two
-/// registrations that mean the same: the time of the event, and the first state of a TTL check.
+/// registrations that mean the same: the times, and the first state of a TTL check.
 fn hash(registration: &Registration) -> String {
     let mut registration = registration.clone();
     registration.meta.remove(EVENT_TIME);
+    registration.meta.remove(REGISTERED_TIME);
     for check in registration.checks.iter_mut().filter(|check| !check.ttl.is_empty()) {
         check.status = None;
     }
     let text = serde_json::to_vec(&registration).expect("plain fields make JSON");
     let digest = Sha256::digest(text);
     digest.iter().take(8).fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
-}
-
-#[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-    use consul::CheckDefinition;
-    use proptest::prelude::*;
-
-    /// The host of the tests.
-    pub(crate) const HOST: &str = "node1";
-
-    fn status() -> impl Strategy<Value = Status> {
-        prop_oneof![Just(Status::Passing), Just(Status::Warning), Just(Status::Critical)]
-    }
-
-    fn reason() -> impl Strategy<Value = Option<String>> {
-        prop_oneof![Just(None), Just(Some(format!("{DRAINING}stopping")))]
-    }
-
-    /// Few different values, so that two often agree in some of them.
-    pub(crate) fn desired() -> impl Strategy<Value = Desired> {
-        (0..6_u8, 1..3_u16, "[ab]{0,2}", reason(), prop::option::of((status(), "[xy]{0,1}")))
-            .prop_map(|(id, port, tag, maintenance, beat)| {
-                let id = format!("{HOST}:c{id}:80");
-                let check = format!("{id}:docker-health");
-                let meta = [(MANAGED_BY, OURSELVES), (super::HOST, HOST)];
-                let ttl = Duration::from_mins(1);
-                let beats: BTreeMap<_, _> = beat
-                    .map(|(status, note)| (check.clone(), Beat { status, note, ttl }))
-                    .into_iter()
-                    .collect();
-                let checks = beats.iter().map(|(id, beat)| CheckDefinition {
-                    id: id.clone(),
-                    ttl: "60s".into(),
-                    status: Some(beat.status),
-                    ..CheckDefinition::default()
-                });
-                let mut desired = Desired {
-                    registration: Registration {
-                        id,
-                        name: "web".into(),
-                        port,
-                        tags: vec![tag],
-                        meta: meta.map(|(key, value)| (key.into(), value.into())).into(),
-                        checks: checks.collect(),
-                        ..Registration::default()
-                    },
-                    container: "c".repeat(64),
-                    since: String::new(),
-                    maintenance,
-                    beats,
-                };
-                desired.seal();
-                desired
-            })
-    }
-
-    /// Ours, another host's, or somebody else's, in any state.
-    pub(crate) fn actual() -> impl Strategy<Value = Actual> {
-        let reason = prop_oneof![reason(), Just(Some("upgrade".to_owned()))];
-        (desired(), 0..4_u8, reason, status()).prop_map(|(desired, owner, maintenance, status)| {
-            let mut actual = Actual::of(&desired);
-            actual.maintenance = maintenance;
-            actual.checks.values_mut().for_each(|known| known.status = status);
-            match owner {
-                0 => drop(actual.service.meta.insert(super::HOST.into(), "node2".into())),
-                1 => drop(actual.service.meta.remove(MANAGED_BY)),
-                _ => {}
-            }
-            actual
-        })
-    }
-
-    proptest! {
-        #[test]
-        fn what_was_told_matches_what_was_wanted(desired in desired()) {
-            prop_assert!(Actual::of(&desired).matches(&desired));
-        }
-
-        #[test]
-        fn the_time_of_the_event_does_not_make_a_difference(desired in desired(), time: u64) {
-            let mut later = desired.clone();
-            later.registration.meta.insert(EVENT_TIME.into(), time.to_string());
-            later.seal();
-            prop_assert!(Actual::of(&desired).matches(&later));
-        }
-    }
-
-    #[test]
-    fn a_change_in_a_check_is_a_difference_although_the_agent_does_not_tell_it() {
-        let check = |interval: &str| {
-            let check = CheckDefinition {
-                id: "c".into(),
-                tcp: "h:80".into(),
-                interval: interval.into(),
-                ..CheckDefinition::default()
-            };
-            let registration = Registration { checks: vec![check], ..Registration::default() };
-            let mut desired = Desired {
-                registration,
-                container: String::new(),
-                since: String::new(),
-                maintenance: None,
-                beats: BTreeMap::new(),
-            };
-            desired.seal();
-            desired
-        };
-        assert!(Actual::of(&check("10s")).matches(&check("10s")));
-        assert!(!Actual::of(&check("10s")).matches(&check("20s")));
-    }
 }

@@ -1,5 +1,6 @@
 //! The wiring: from the command line to the controller and those who wake it.
 
+use std::net::IpAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use crate::args::{Args, Command, Derive};
 use crate::controller::{Controller, Parts, chain, neighbour_pause};
 use crate::docker::Engine;
 use crate::metrics::Metrics;
-use crate::mirror::Mirror;
+use crate::mirror::{Mirror, Owner};
 use crate::wakeups::Wakeups;
 use crate::{acl, list, watch as watchers};
 
@@ -44,7 +45,7 @@ pub async fn run(args: Args, token: CancellationToken) -> anyhow::Result<ExitCod
         Err(error) if error.is_usage() => return usage(&error),
         Err(error) => return Err(error.into()),
     };
-    if let Err(error) = args.docker.endpoint().check() {
+    if let Err(error) = args.docker.check() {
         return usage(&error);
     }
     let options = match options(&args.derive) {
@@ -55,8 +56,8 @@ pub async fn run(args: Args, token: CancellationToken) -> anyhow::Result<ExitCod
     match &args.command {
         Some(Command::AclPolicy) => {
             let node = tokio::time::timeout(ONCE, client.agent_self()).await;
-            let node = node.ok().and_then(Result::ok).map(|agent| node_name(&args.derive, &agent));
-            print!("{}", acl::policy(node.as_deref(), args.mirror.prefix(kv_prefix).as_deref()));
+            let owner = node.ok().and_then(Result::ok).map(|agent| owner(&args.derive, &agent));
+            print!("{}", acl::policy(owner.as_ref(), args.mirror.prefix(kv_prefix).as_deref()));
             Ok(ExitCode::SUCCESS)
         }
         Some(Command::List { json }) => once(&args, client, options, Some(*json)).await,
@@ -67,17 +68,32 @@ pub async fn run(args: Args, token: CancellationToken) -> anyhow::Result<ExitCod
 
 /// Returns the node whose containers are registered.
 pub(crate) fn node(derive: &Derive, agent: &AgentSelf) -> Node {
-    Node { name: node_name(derive, agent), address: agent.address.clone() }
+    let is_ipv4 = agent.address.parse().ok().map(|ip: IpAddr| ip.is_ipv4());
+    let lan = ["lan_ipv4", "lan_ipv6"].iter().filter_map(|name| agent.tagged_addresses.get(*name));
+    let other_family = lan
+        .filter_map(|text| text.parse().ok())
+        .find(|ip: &IpAddr| is_ipv4.is_some_and(|is_ipv4| ip.is_ipv4() != is_ipv4));
+    Node { other_family, ..Node::new(node_name(derive, agent), &agent.address) }
 }
 
 fn node_name(derive: &Derive, agent: &AgentSelf) -> String {
     derive.hostname.clone().filter(|name| !name.is_empty()).unwrap_or_else(|| agent.node.clone())
 }
 
+fn owner(derive: &Derive, agent: &AgentSelf) -> Owner {
+    Owner { node: agent.node.clone(), host: node_name(derive, agent) }
+}
+
 fn options(derive: &Derive) -> Result<Options, Box<dyn std::error::Error>> {
     let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     let ip = given(&derive.ip)
-        .map(|ip| ip.parse().map_err(|_| format!("--ip: {ip:?} is not an IP address")))
+        .map(|ip| match ip.parse() {
+            Ok(ip) if services::is_reachable(ip) => Ok(ip),
+            Ok(ip) => Err(format!(
+                "--ip: other nodes cannot reach {ip}; leave it out for the agent's address"
+            )),
+            Err(_) => Err(format!("--ip: {ip:?} is not an IP address")),
+        })
         .transpose()?;
     Ok(Options {
         explicit: derive.explicit,
@@ -116,7 +132,7 @@ async fn once(
 ) -> anyhow::Result<ExitCode> {
     let looking = async {
         let agent = client.agent_self().await?;
-        let engine = Engine::connect(&args.docker.endpoint()).await?;
+        let engine = Engine::connect(&args.docker).await?;
         let (_sender, engine) = watch::channel(Some(engine));
         let mut controller = Controller::new(Parts {
             node: node(&args.derive, &agent),
@@ -172,7 +188,7 @@ async fn serve(
     let registry = Arc::new(metrics.registry());
     tasks.spawn(daemon::listener::serve(args.listen.address(), registry, readiness, token.clone()));
     tasks.spawn(watchers::docker(
-        args.docker.endpoint(),
+        args.docker.clone(),
         wakeups.clone(),
         engine_sender,
         metrics.clone(),
@@ -185,17 +201,26 @@ async fn serve(
         return Ok(ExitCode::SUCCESS);
     };
     tasks.spawn(watchers::consul(client.clone(), wakeups.clone(), token.clone()));
-    let node = node(&args.derive, &agent);
+    let (node, owner) = (node(&args.derive, &agent), owner(&args.derive, &agent));
     tracing::info!(node = node.name, address = node.address, consul = agent.version, "started");
+    let here_only = node.address.parse().is_ok_and(|ip| !services::is_reachable(ip));
+    if here_only && options.ip.is_none() && !options.internal {
+        tracing::warn!(
+            address = node.address,
+            "consul advertises an address that only this node reaches, and published ports are registered there; \
+             give the agent -advertise, or us --ip",
+        );
+    }
     let prefix = args.mirror.prefix(kv_prefix);
+    let journal_key = prefix.as_ref().map(|prefix| owner.journal(prefix));
     let mirror = prefix.as_ref().map(|prefix| {
         let format = args.mirror.format(kv_prefix);
         let ttl = args.mirror.ttl;
-        Mirror::new(client.clone(), prefix.clone(), format, node.name.clone(), ttl)
+        Mirror::new(client.clone(), prefix.clone(), format, owner.clone(), ttl)
     });
     Controller::new(Parts {
         renewal: args.mirror.ttl_refresh.unwrap_or(args.mirror.ttl / 3).max(Duration::from_secs(1)),
-        journal_key: prefix.map(|prefix| format!("{prefix}-events/{}", node.name)),
+        journal_key,
         client,
         engine,
         wakeups,

@@ -6,6 +6,9 @@ use std::time::Duration;
 const UNITS: [(&str, u64); 5] =
     [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
+/// The longest time that is read, in milliseconds: as many seconds as a bare number may say.
+const LONGEST: u64 = u32::MAX as u64 * 1_000;
+
 /// Reads `90s`, `1m30s`, `500ms`, or a bare number of seconds.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let refused = || "use a time such as 30s, 1m30s or 500ms".to_owned();
@@ -24,7 +27,11 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         total = total.checked_add(u64::from(number) * factor).ok_or_else(refused)?;
         rest = &after[name.len()..];
     }
-    if text.is_empty() { Err(refused()) } else { Ok(Duration::from_millis(total)) }
+    if text.is_empty() || total > LONGEST {
+        Err(refused())
+    } else {
+        Ok(Duration::from_millis(total))
+    }
 }
 
 /// Returns a time in Consul's spelling.
@@ -43,15 +50,6 @@ pub(crate) fn percent(text: &str) -> Result<u8, String> {
     number.ok().filter(|percent| *percent <= 100).ok_or_else(|| "use 0% to 100%".to_owned())
 }
 
-/// Reads a boolean in the spellings of older registrators.
-pub(crate) fn switch(text: &str) -> Result<bool, String> {
-    match text.trim().to_ascii_lowercase().as_str() {
-        "1" | "t" | "true" | "yes" | "on" => Ok(true),
-        "0" | "f" | "false" | "no" | "off" => Ok(false),
-        _ => Err("use true or false".to_owned()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,7 +62,7 @@ mod tests {
         {
             assert_eq!(duration(text), Ok(Duration::from_millis(milliseconds)), "{text}");
         }
-        for bad in ["", "s", "-1", "1x", "1m30", "99999999999s", "1.5s"] {
+        for bad in ["", "s", "-1", "1x", "1m30", "99999999999s", "50000d", "1.5s"] {
             assert!(duration(bad).is_err(), "{bad}");
         }
     }

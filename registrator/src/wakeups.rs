@@ -10,6 +10,9 @@ use tokio::sync::Notify;
 
 use crate::docker::{Event, What};
 
+/// The events after which a signal that came before them no longer matters.
+const ENDINGS: [&str; 6] = ["start", "die", "stop", "destroy", "cleanup", "remove"];
+
 /// Wake-ups that nobody has looked at yet.
 #[derive(Debug, Default)]
 pub struct Wakeups {
@@ -38,7 +41,7 @@ pub struct Pending {
 pub struct Hint {
     /// The time of the latest event, in nanoseconds since 1970.
     pub time_nano: i64,
-    /// The signal it was sent last, unless something else happened since.
+    /// The signal it was sent last, unless it ended or started since.
     pub killed: Option<String>,
     /// Whether its networks changed; of a container that does not run yet that says nothing.
     pub network: bool,
@@ -54,8 +57,11 @@ impl Pending {
         match event.what {
             What::Killed(signal) => hint.killed = Some(signal),
             What::Network => hint.network = true,
-            What::Other(_) => {
-                hint.killed = None;
+            What::Other(name) => {
+                // Its health, its name or its limits say nothing about its end.
+                if ENDINGS.contains(&name.as_str()) {
+                    hint.killed = None;
+                }
                 hint.inspect = true;
             }
         }
@@ -108,10 +114,11 @@ mod tests {
     }
 
     #[test]
-    fn a_signal_is_remembered_only_while_nothing_else_follows() {
+    fn a_signal_is_remembered_until_the_container_ends_or_starts() {
         let mut pending = Pending::default();
         pending.add(event("c", What::Killed("15".into()), 1));
         pending.add(event("c", What::Network, 2));
+        pending.add(event("c", What::Other("health_status: unhealthy".into()), 2));
         assert_eq!(pending.containers["c"].killed.as_deref(), Some("15"));
         pending.add(event("c", What::Other("die".into()), 3));
         assert_eq!(pending.containers["c"].killed, None);

@@ -48,6 +48,19 @@ pub async fn worker_errors(since: &str) -> anyhow::Result<Vec<String>> {
         .collect())
 }
 
+/// Fails if the workers had errors since `since`, and then shows what the other parts said meanwhile.
+pub async fn expect_no_worker_errors(since: &str) -> anyhow::Result<()> {
+    let errors = worker_errors(since).await?;
+    if errors.is_empty() {
+        return Ok(());
+    }
+    let logs = ["logs", "--no-color", "--timestamps", "--since", since];
+    for service in ["worker", "ambassador", "confd", "registrator"] {
+        println!("{}", compose::compose(&[&logs[..], &[service]].concat()).await?);
+    }
+    anyhow::bail!("{} errors of workers, the first: {}", errors.len(), errors[0])
+}
+
 /// Returns this moment as `docker logs --since` takes it, in seconds since the epoch.
 #[must_use]
 pub fn now() -> String {

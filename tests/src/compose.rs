@@ -49,6 +49,23 @@ pub async fn compose(args: &[&str]) -> anyhow::Result<String> {
     run("docker", &args).await
 }
 
+/// Runs a command of an operator, `ambassador ARGS…`, in a container on `network`, and returns what it says.
+///
+/// # Errors
+/// With what it wrote to standard error, when it fails.
+///
+/// # Panics
+/// Outside of a suite, which names the engine's socket.
+pub async fn operate(network: &str, args: &[&str]) -> anyhow::Result<String> {
+    let variable = |name| std::env::var(name).expect("tests/run names the engine's socket");
+    let (socket, folder) = (variable("DOCKER_SOCKET"), variable("DOCKER_SOCKET_MOUNT"));
+    let (mount, host) = (format!("{folder}:{folder}"), format!("DOCKER_HOST=unix://{socket}"));
+    let words = ["run", "--rm", "--user", "0:0", "--network", network];
+    let more = ["--label", "SERVICE_IGNORE=true", "--volume", &mount, "--env", &host];
+    let image = ["--env", "CONSUL_HTTP_ADDR=http://consul:8500", "ambassador/ambassador"];
+    docker(&[&words[..], &more[..], &image[..], args].concat()).await
+}
+
 /// Brings the stack to exactly these numbers of containers, and waits for Compose to say so.
 pub async fn scale(services: &[(&str, u32)]) -> anyhow::Result<()> {
     let scales: Vec<String> = services.iter().map(|(name, n)| format!("{name}={n}")).collect();

@@ -53,6 +53,19 @@ impl Ambassador {
         Ok(Self { folder: PathBuf::from(folder.trim()) })
     }
 
+    /// Returns the one whose folder is the volume `name`, or `below` that.
+    pub async fn of_volume(name: &str, below: &str) -> anyhow::Result<Self> {
+        let format = "{{.Mountpoint}}";
+        let folder = compose::docker(&["volume", "inspect", "--format", format, name]).await?;
+        Ok(Self { folder: PathBuf::from(folder.trim()).join(below) })
+    }
+
+    /// Returns the configuration as it is on disk.
+    pub fn configuration(&self) -> anyhow::Result<String> {
+        let path = self.folder.join("haproxy.cfg");
+        std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+    }
+
     async fn ask(&self, socket: &str, command: &str) -> anyhow::Result<String> {
         let path = self.folder.join(socket);
         let exchange = async {

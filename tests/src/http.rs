@@ -47,6 +47,16 @@ pub async fn post(url: &str, body: &[u8]) -> anyhow::Result<Response> {
     send(client()?.post(url).body(body.to_vec())).await
 }
 
+/// Asks for `url` as the service `host`: posts `body` if there is one.
+pub async fn ask(url: &str, host: &str, body: Option<&'static str>) -> anyhow::Result<Response> {
+    let client = client()?;
+    let request = match body {
+        Some(body) => client.post(url).body(body),
+        None => client.get(url),
+    };
+    send(request.header("host", host)).await
+}
+
 /// Fetches `url` and parses the answer.
 pub async fn json(url: &str) -> anyhow::Result<serde_json::Value> {
     let response = get(url).await?;

@@ -6,6 +6,8 @@ pub mod coins;
 pub mod compose;
 pub mod haproxy;
 pub mod http;
+pub mod steady;
+pub mod unregistered;
 
 use std::future::Future;
 use std::time::{Duration, Instant};

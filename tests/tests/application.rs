@@ -5,9 +5,27 @@ use std::time::{Duration, Instant};
 
 use tests::{coins, compose, http, settle};
 
-fn within(value: f64, low: f64, high: f64, what: &str) {
+/// How often what depends on time is measured before it counts as wrong: a machine that is busy with something else
+/// for a moment says nothing about the application.
+const ATTEMPTS: u32 = 3;
+
+/// Measures until everything is as expected.
+async fn measured(mut measure: impl AsyncFnMut() -> Result<(), String>) {
+    for attempt in 1.. {
+        match measure().await {
+            Ok(()) => return,
+            Err(why) if attempt < ATTEMPTS => println!("{why}; measured again"),
+            Err(why) => panic!("{why}, {ATTEMPTS} times"),
+        }
+    }
+}
+
+fn within(value: f64, low: f64, high: f64, what: &str) -> Result<(), String> {
     println!("{what}: {value:.2} (expected {low:.2} to {high:.2})");
-    assert!((low..=high).contains(&value), "{what} is {value:.2}, not in {low:.2} to {high:.2}");
+    if (low..=high).contains(&value) {
+        return Ok(());
+    }
+    Err(format!("{what} is {value:.2}, not in {low:.2} to {high:.2}"))
 }
 
 fn milliseconds(duration: Duration) -> f64 {
@@ -18,32 +36,34 @@ fn milliseconds(duration: Duration) -> f64 {
 async fn rng_is_serial_and_says_where_it_runs() {
     settle(0, 1).await.unwrap();
     let base = format!("http://{}", tests::rng_addresses().await.unwrap()[0]);
-    let alive = http::get(&base).await.unwrap();
-    assert!(String::from_utf8_lossy(&alive.body).starts_with("RNG running on "));
-    within(milliseconds(alive.took), 0.0, 20.0, "rng's / in ms");
-
-    let ten = http::get(&format!("{base}/10")).await.unwrap();
-    assert_eq!((ten.status, ten.body.len()), (200, 10));
-    within(milliseconds(ten.took), 100.0, 130.0, "rng's /10 in ms");
     assert_eq!(http::get(&format!("{base}/abc")).await.unwrap().status, 404);
+    measured(async || {
+        let alive = http::get(&base).await.unwrap();
+        assert!(String::from_utf8_lossy(&alive.body).starts_with("RNG running on "));
+        within(milliseconds(alive.took), 0.0, 20.0, "rng's / in ms")?;
+        let ten = http::get(&format!("{base}/10")).await.unwrap();
+        assert_eq!((ten.status, ten.body.len()), (200, 10));
+        within(milliseconds(ten.took), 100.0, 130.0, "rng's /10 in ms")?;
+        serial(&format!("{base}/32")).await
+    })
+    .await;
+}
 
-    let url = format!("{base}/32");
+/// Five requests at once end one after the other.
+async fn serial(url: &str) -> Result<(), String> {
     let started = Instant::now();
-    let requests: Vec<_> = (0..5).map(|_| tokio::spawn(finished(url.clone(), started))).collect();
+    let requests: Vec<_> =
+        (0..5).map(|_| tokio::spawn(finished(url.to_owned(), started))).collect();
     let mut ends = Vec::new();
     for request in requests {
         ends.push(request.await.unwrap());
     }
     ends.sort();
     for (place, end) in (1_u32..).zip(ends) {
-        let expected = f64::from(place) * 100.0;
-        within(
-            milliseconds(end),
-            expected - 5.0,
-            expected + 30.0,
-            "end of a parallel request in ms",
-        );
+        let due = f64::from(place) * 100.0;
+        within(milliseconds(end), due - 5.0, due + 30.0, "end of a parallel request in ms")?;
     }
+    Ok(())
 }
 
 async fn finished(url: String, started: Instant) -> Duration {
@@ -61,23 +81,28 @@ async fn hasher_hashes_ten_requests_at_once() {
         String::from_utf8_lossy(&hello.body),
         "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
     );
-    let started = Instant::now();
-    let requests: Vec<_> = (0..10_u8)
-        .map(|n| {
+    measured(async || {
+        let started = Instant::now();
+        let post = |n| {
             let url = url.clone();
             tokio::spawn(async move { http::post(&url, &[n]).await })
-        })
-        .collect();
-    for request in requests {
-        assert_eq!(request.await.unwrap().unwrap().status, 200);
-    }
-    within(milliseconds(started.elapsed()), 100.0, 200.0, "ten parallel POSTs in ms");
+        };
+        let requests: Vec<_> = (0..10_u8).map(post).collect();
+        for request in requests {
+            assert_eq!(request.await.unwrap().unwrap().status, 200);
+        }
+        within(milliseconds(started.elapsed()), 100.0, 200.0, "ten parallel POSTs in ms")
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn one_worker_mines_three_and_a_third_hashes_per_second() {
     settle(1, 1).await.unwrap();
-    within(coins::rate().await.unwrap(), 3.0, 3.5, "hashes/s with 1 worker and 1 rng");
+    measured(async || {
+        within(coins::rate().await.unwrap(), 3.0, 3.5, "hashes/s with 1 worker and 1 rng")
+    })
+    .await;
     let json = http::json(&format!("{}/json", coins::WEBUI)).await.unwrap();
     assert!(
         json["coins"].is_number() && json["hashes"].is_string() && json["now"].is_f64(),
@@ -91,28 +116,39 @@ async fn rng_is_the_bottleneck_until_it_is_scaled() {
     // From here on: before its first configuration, an ambassador refuses, and workers say so.
     tokio::time::sleep(coins::WARM_UP).await;
     let since = coins::now();
-    let single = coins::rate().await.unwrap();
-
-    settle(10, 1).await.unwrap();
-    let ten = coins::rate().await.unwrap();
-    within(ten, 9.0, 10.5, "hashes/s with 10 workers and 1 rng");
-    // Three times, not ten; the single worker may be a tenth slow on a shared machine.
-    within(ten / single, 2.7, 3.3, "ratio of 10 workers to 1 worker");
+    measured(async || {
+        settle(1, 1).await.unwrap();
+        let single = coins::rate().await.unwrap();
+        settle(10, 1).await.unwrap();
+        let ten = coins::rate().await.unwrap();
+        within(ten, 9.0, 10.5, "hashes/s with 10 workers and 1 rng")?;
+        // Three times, not ten; the single worker may be a tenth slow on a shared machine.
+        within(ten / single, 2.7, 3.3, "ratio of 10 workers to 1 worker")
+    })
+    .await;
 
     let (ambassador, _) = settle(10, 3).await.unwrap();
-    let before = ambassador.servers("rng").await.unwrap();
-    within(coins::rate().await.unwrap(), 27.0, 31.0, "hashes/s with 10 workers and 3 rng");
-    let after = ambassador.servers("rng").await.unwrap();
-    let counts: Vec<u64> =
-        after.iter().map(|(name, server)| server.sessions - before[name].sessions).collect();
-    let total: u64 = counts.iter().sum();
-    for count in counts {
-        #[allow(clippy::cast_precision_loss, reason = "some hundred requests")]
-        within(count as f64 / total as f64 * 100.0, 31.3, 35.4, "share of one of three rng in %");
-    }
+    measured(async || {
+        let before = ambassador.servers("rng").await.unwrap();
+        within(coins::rate().await.unwrap(), 27.0, 31.0, "hashes/s with 10 workers and 3 rng")?;
+        let after = ambassador.servers("rng").await.unwrap();
+        let counts: Vec<u64> =
+            after.iter().map(|(name, server)| server.sessions - before[name].sessions).collect();
+        let total: u64 = counts.iter().sum();
+        for count in counts {
+            #[allow(clippy::cast_precision_loss, reason = "some hundred requests")]
+            let share = count as f64 / total as f64 * 100.0;
+            within(share, 31.3, 35.4, "share of one of three rng in %")?;
+        }
+        Ok(())
+    })
+    .await;
 
     settle(10, 10).await.unwrap();
-    within(coins::rate().await.unwrap(), 30.0, 34.0, "hashes/s with 10 workers and 10 rng");
+    measured(async || {
+        within(coins::rate().await.unwrap(), 30.0, 34.0, "hashes/s with 10 workers and 10 rng")
+    })
+    .await;
     assert_eq!(coins::worker_errors(&since).await.unwrap(), [""; 0]);
     wallet_is_honest().await;
 }
@@ -133,20 +169,24 @@ async fn wallet_is_honest() {
         share - 3.0 * sigma,
         share + 3.0 * sigma,
         "coins per hash",
-    );
+    )
+    .unwrap();
 }
 
 #[tokio::test]
 async fn a_probe_waits_in_the_queue_of_the_workers() {
     settle(0, 1).await.unwrap();
-    within(probe("rng").await, 0.0, 5.0, "probe of idle rng in ms");
+    measured(async || within(probe("rng").await, 0.0, 5.0, "probe of idle rng in ms")).await;
     for workers in [4_u32, 6, 10] {
         settle(workers, 1).await.unwrap();
         tokio::time::sleep(Duration::from_secs(5)).await;
         let queue = f64::from(workers - 3) * 100.0;
         let what = format!("probe of rng with {workers} workers in ms");
-        within(probe("rng").await, queue - 20.0, queue + 160.0, &what);
-        within(probe("hasher").await, 0.0, 10.0, "probe of hasher in ms");
+        measured(async || {
+            within(probe("rng").await, queue - 20.0, queue + 160.0, &what)?;
+            within(probe("hasher").await, 0.0, 10.0, "probe of hasher in ms")
+        })
+        .await;
     }
 }
 
@@ -166,8 +206,12 @@ async fn probe(service: &str) -> f64 {
 async fn a_worker_stops_within_a_second() {
     settle(1, 1).await.unwrap();
     let worker = &compose::containers("worker").await.unwrap()[0];
-    let started = Instant::now();
-    compose::docker(&["stop", &worker.id]).await.unwrap();
-    within(milliseconds(started.elapsed()), 0.0, 1000.0, "docker stop of a worker in ms");
-    compose::docker(&["start", &worker.id]).await.unwrap();
+    measured(async || {
+        let started = Instant::now();
+        compose::docker(&["stop", &worker.id]).await.unwrap();
+        let took = milliseconds(started.elapsed());
+        compose::docker(&["start", &worker.id]).await.unwrap();
+        within(took, 0.0, 1000.0, "docker stop of a worker in ms")
+    })
+    .await;
 }

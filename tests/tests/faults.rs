@@ -67,7 +67,7 @@ async fn an_engine_restart_ends_nobody_and_is_caught_up() {
             && ambassador.serving("rng").await.ok()? == running)
             .then_some(())
     };
-    let ((), took) = eventually(what, Duration::from_secs(5), probe).await.unwrap();
+    let ((), took) = eventually(what, Duration::from_secs(15), probe).await.unwrap();
     println!("exact {took:?} after the engine answered again");
     let after = lives().await;
     for (name, life) in &before {
@@ -101,6 +101,6 @@ async fn traffic_goes_on_while_the_control_plane_is_dead() {
     }
     let (ambassador, took) = settle(5, 3).await.unwrap();
     println!("everything exact {took:?} after Compose was done");
-    assert_eq!(coins::worker_errors(&since).await.unwrap(), [""; 0], "errors of workers");
+    coins::expect_no_worker_errors(&since).await.unwrap();
     assert_eq!(ambassador.serving("rng").await.unwrap(), rng_addresses().await.unwrap());
 }

@@ -68,7 +68,7 @@ async fn hostile_labels_harm_nobody() {
         assert!(!line.starts_with("server own") && !line.starts_with("daemon"), "{config}");
     }
     assert_eq!(ambassador.serving("rng").await.unwrap(), rng_addresses().await.unwrap());
-    assert_eq!(coins::worker_errors(&since).await.unwrap(), [""; 0], "errors of workers");
+    coins::expect_no_worker_errors(&since).await.unwrap();
     println!(
         "reloads for a service of a new name: {}",
         ambassador.reloads().await.unwrap() - reloads
@@ -114,7 +114,7 @@ async fn an_edited_template_is_followed_and_a_broken_one_is_refused() {
     let ((), took) = result.unwrap();
     println!("an edited template was live after {took:?}");
     eventually("the edit is undone", Duration::from_secs(10), followed(false)).await.unwrap();
-    assert_eq!(coins::worker_errors(&since).await.unwrap(), [""; 0], "errors of workers");
+    coins::expect_no_worker_errors(&since).await.unwrap();
 }
 
 #[tokio::test]

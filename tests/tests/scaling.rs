@@ -28,7 +28,7 @@ async fn scaling_up_and_down_loses_no_request_and_reloads_nothing() {
         println!("scaled to {rng} rng: followed {took:?} after Compose was done");
         tokio::time::sleep(Duration::from_secs(5)).await;
     }
-    assert_eq!(coins::worker_errors(&since).await.unwrap(), [""; 0], "errors of workers");
+    coins::expect_no_worker_errors(&since).await.unwrap();
     assert_eq!(ambassador.reloads().await.unwrap() - reloads, 0, "reloads while scaling");
 }
 
@@ -45,18 +45,19 @@ async fn a_killed_instance_costs_no_request() {
     let ((), took) = eventually(&what, FOLLOW, probe).await.unwrap();
     println!("killed instance out of the ambassador {took:?} after docker kill returned");
     tokio::time::sleep(Duration::from_secs(5)).await;
-    assert_eq!(coins::worker_errors(&since).await.unwrap(), [""; 0], "errors of workers");
+    coins::expect_no_worker_errors(&since).await.unwrap();
     compose::docker(&["start", &victim.id]).await.unwrap();
     followed(&ambassador).await;
 }
 
 #[tokio::test]
 async fn thirty_single_starts_are_served_without_a_reload() {
-    let (ambassador, _) = settle(1, 2).await.unwrap();
+    let (ambassador, _) = settle(1, 7).await.unwrap();
     let reloads = ambassador.reloads().await.unwrap();
-    let subject = compose::containers("rng").await.unwrap().remove(0);
+    // In turns, as one that went so often within a minute would be left out until it stays.
+    let subjects = compose::containers("rng").await.unwrap();
     let mut times = Vec::new();
-    for _ in 0..30 {
+    for subject in subjects.iter().take(6).cycle().take(30) {
         compose::docker(&["stop", "--time", "1", &subject.id]).await.unwrap();
         let others = ambassador.serving("rng").await.unwrap();
         // The engine reports the start before the command returns, so the wait is measured from

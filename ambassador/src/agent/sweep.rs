@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 /// A directory younger than this may be that of an ambassador that is just starting.
 const YOUNG: Duration = Duration::from_mins(1);
 /// Directories are named by so much of their client's ID.
-const NAME: usize = 12;
+pub(super) const NAME: usize = 12;
 
 /// Removes the directories in `folder` that are named like a client, and belong to none of
 /// `clients` (whole IDs) and to no running ambassador. A folder that is not there has none.
@@ -32,7 +32,7 @@ pub(crate) fn sweep(folder: &Path, clients: &BTreeSet<&str>, now: SystemTime) ->
     Ok(())
 }
 
-fn named_like_a_client(name: &str) -> bool {
+pub(super) fn named_like_a_client(name: &str) -> bool {
     name.len() == NAME && name.chars().all(|c| c.is_ascii_hexdigit())
 }
 

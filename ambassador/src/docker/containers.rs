@@ -1,15 +1,19 @@
 //! Clients and their ambassadors, as containers.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
 
 use bollard::models::{
-    ContainerCreateBody, ContainerSummary, ContainerSummaryStateEnum, HostConfig, Mount, MountType,
+    ContainerCreateBody, ContainerSummary, ContainerSummaryStateEnum, HostConfig,
+    HostConfigLogConfig, Mount, MountType,
 };
 use bollard::query_parameters::{
-    CreateContainerOptions, ListContainersOptions, RemoveContainerOptions,
+    CreateContainerOptions, ListContainersOptions, RemoveContainerOptions, StopContainerOptions,
 };
+use futures_util::stream::{self, StreamExt};
+use tokio::time::timeout;
 
-use super::{Engine, Error, asked};
+use super::{Engine, Error};
 use crate::agent::plan::{Ambassador, Client, Identity};
 use crate::upstreams;
 
@@ -26,6 +30,20 @@ const COMPOSE_PROJECT: &str = "com.docker.compose.project";
 const FOLDER: &str = "/run/ambassador";
 /// So much of an ID tells it apart, as in `docker ps`.
 const SHORT: usize = 12;
+
+/// How many containers are inspected at a time.
+const AT_ONCE: usize = 8;
+/// How long an inspection may take: some milliseconds are usual, and the others wait for it.
+const INSPECTION: Duration = Duration::from_secs(5);
+
+/// What there is on a node.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) clients: Vec<Client>,
+    pub(crate) ambassadors: Vec<Ambassador>,
+    /// Containers that ask for upstreams and cannot be inspected now, by whole ID.
+    pub(crate) unknown: BTreeSet<String>,
+}
 
 /// What ambassadors are made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +82,11 @@ impl Recipe {
             host_config: Some(HostConfig {
                 network_mode: Some(format!("container:{}", identity.container)),
                 mounts: Some(vec![volume]),
+                // It rotates by itself, which Docker's default does not.
+                log_config: Some(HostConfigLogConfig {
+                    typ: Some("local".to_owned()),
+                    config: None,
+                }),
                 tmpfs: Some(HashMap::from([("/tmp".to_owned(), String::new())])),
                 readonly_rootfs: Some(true),
                 cap_drop: Some(vec!["ALL".to_owned()]),
@@ -76,27 +99,36 @@ impl Recipe {
 }
 
 impl Engine {
-    /// Returns all ambassadors, and the running containers that ask for upstreams.
-    pub(crate) async fn list(&self) -> Result<(Vec<Client>, Vec<Ambassador>), Error> {
+    /// Returns all ambassadors, and the containers that ask for upstreams. Of each of these is inspected whether it
+    /// runs, side by side: an engine may hang on a single one.
+    pub(crate) async fn list(&self) -> Result<Found, Error> {
         let filter = ("label".to_owned(), vec![upstreams::LABEL.to_owned()]);
         let options = ListContainersOptions {
             all: true,
             filters: Some(HashMap::from([filter])),
             ..ListContainersOptions::default()
         };
-        let listed = asked("list containers", self.0.list_containers(Some(options))).await?;
-        let (mut clients, mut ambassadors) = (Vec::new(), Vec::new());
+        let listed =
+            self.0.ask("list containers", self.0.api().list_containers(Some(options))).await?;
+        let mut found = Found::default();
+        let mut candidates = Vec::new();
         for container in listed {
             if let Some(ambassador) = ambassador(&container) {
-                ambassadors.push(ambassador);
-            } else if runs(&container)
-                && let Some(id) = container.id
-                && let Some(client) = self.client(&id).await?
-            {
-                clients.push(client);
+                found.ambassadors.push(ambassador);
+            } else if runs(&container) {
+                candidates.extend(container.id);
             }
         }
-        Ok((clients, ambassadors))
+        let mut inspected = stream::iter(candidates)
+            .map(async |id| (timeout(INSPECTION, self.client(&id)).await, id))
+            .buffered(AT_ONCE);
+        while let Some((inspected, id)) = inspected.next().await {
+            match inspected {
+                Ok(client) => found.clients.extend(client?),
+                Err(_) => drop(found.unknown.insert(id)),
+            }
+        }
+        Ok(found)
     }
 
     /// Creates and starts an ambassador.
@@ -104,9 +136,10 @@ impl Engine {
         let name = format!("ambassador-{}", short(&identity.container));
         let options =
             CreateContainerOptions { name: Some(name), ..CreateContainerOptions::default() };
-        let create = self.0.create_container(Some(options), recipe.container(identity));
-        let id = asked("create the ambassador", create).await?.id;
-        let started = asked("start the ambassador", self.0.start_container(&id, None)).await;
+        let create = self.0.api().create_container(Some(options), recipe.container(identity));
+        let id = self.0.ask("create the ambassador", create).await?.id;
+        let start = self.0.api().start_container(&id, None);
+        let started = self.0.ask("start the ambassador", start).await;
         if started.is_err() {
             // Its client has gone in between, as a rule: then nobody else would miss it.
             self.remove(&id).await?;
@@ -117,33 +150,62 @@ impl Engine {
     /// Removes a container, running or not; one that is gone already is fine.
     pub(crate) async fn remove(&self, id: &str) -> Result<(), Error> {
         let options = RemoveContainerOptions { force: true, v: true, link: false };
-        match asked("remove the ambassador", self.0.remove_container(id, Some(options))).await {
+        let removal = self.0.api().remove_container(id, Some(options));
+        match self.0.ask("remove the ambassador", removal).await {
             // 409: somebody else is removing it.
             Err(error) if matches!(error.status(), Some(404 | 409)) => Ok(()),
             done => done,
         }
     }
 
+    /// Returns the whole ID of a running container, by name or ID.
+    pub(crate) async fn running(&self, word: &str) -> Result<Option<String>, Error> {
+        let found = self.0.inspect(word).await?;
+        Ok(found.and_then(|container| {
+            let id = container["Id"].as_str()?.to_owned();
+            (container["State"]["Running"] == true).then_some(id)
+        }))
+    }
+
+    /// Stops a container; `seconds` is how long it may take to end, if that is not its own matter.
+    pub(crate) async fn stop(&self, id: &str, seconds: Option<i32>) -> Result<(), Error> {
+        let options = StopContainerOptions { t: seconds, ..StopContainerOptions::default() };
+        let stop = self.0.api().stop_container(id, Some(options));
+        // As long as it takes: the engine kills it when its time is up.
+        match stop.await.map_err(|source| self.0.refused("stop it", source)) {
+            Err(error) if error.status() == Some(304) => Ok(()),
+            done => done,
+        }
+    }
+
+    /// Returns everything about all containers, running or not.
+    pub(crate) async fn inspect_all(&self) -> Result<Vec<serde_json::Value>, Error> {
+        let options = ListContainersOptions { all: true, ..ListContainersOptions::default() };
+        let listed =
+            self.0.ask("list containers", self.0.api().list_containers(Some(options))).await?;
+        let mut all = Vec::new();
+        for id in listed.into_iter().filter_map(|container| container.id) {
+            all.extend(self.0.inspect(&id).await?);
+        }
+        Ok(all)
+    }
+
     /// Returns a client, unless it has ended in between.
     async fn client(&self, id: &str) -> Result<Option<Client>, Error> {
-        let container = match asked("inspect a client", self.0.inspect_container(id, None)).await {
-            Ok(container) => container,
-            Err(error) if error.status() == Some(404) => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let state = container.state.unwrap_or_default();
-        if state.running != Some(true) || state.restarting == Some(true) {
+        let Some(container) = self.0.inspect(id).await? else { return Ok(None) };
+        let state = &container["State"];
+        if state["Running"] != true || state["Restarting"] == true {
             return Ok(None);
         }
-        let labels = container.config.and_then(|config| config.labels).unwrap_or_default();
-        let network = container.host_config.and_then(|config| config.network_mode);
+        let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+        let labels = &container["Config"]["Labels"];
         Ok(Some(Client {
             id: id.to_owned(),
-            name: container.name.unwrap_or_default().trim_start_matches('/').to_owned(),
-            started_at: state.started_at.unwrap_or_default(),
-            project: labels.get(COMPOSE_PROJECT).cloned().unwrap_or_default(),
-            asks: labels.get(upstreams::LABEL).cloned().unwrap_or_default(),
-            network: network.unwrap_or_default(),
+            name: text(&container["Name"]).trim_start_matches('/').to_owned(),
+            started_at: text(&state["StartedAt"]),
+            project: text(&labels[COMPOSE_PROJECT]),
+            asks: text(&labels[upstreams::LABEL]),
+            network: text(&container["HostConfig"]["NetworkMode"]),
         }))
     }
 }

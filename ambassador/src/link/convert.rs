@@ -132,7 +132,9 @@ fn rewrite(service: &mut Mapping, upstreams: &Upstreams, links: &[service::Link]
 }
 
 /// Returns the services by name: under `services` in today's format, at the top in that of 2015.
-fn services<'a, 'i>(file: &'a Yaml<'i>) -> Result<BTreeMap<&'a str, &'a Yaml<'i>>, Error> {
+pub(crate) fn services<'a, 'i>(
+    file: &'a Yaml<'i>,
+) -> Result<BTreeMap<&'a str, &'a Yaml<'i>>, Error> {
     let entries = match get(file, "services") {
         Some(services) => services.as_mapping(),
         None => file.as_mapping(),
@@ -151,7 +153,8 @@ fn services<'a, 'i>(file: &'a Yaml<'i>) -> Result<BTreeMap<&'a str, &'a Yaml<'i>
     if services.is_empty() { Err(Error::NoServices) } else { Ok(services) }
 }
 
-fn services_mut<'a, 'i>(
+/// Returns the services to be changed.
+pub(crate) fn services_mut<'a, 'i>(
     file: &'a mut Yaml<'i>,
 ) -> impl Iterator<Item = (&'a Yaml<'i>, &'a mut Yaml<'i>)> {
     let today = get(file, "services").is_some();

@@ -34,6 +34,37 @@ fn no_orphan_is_left_and_no_client_forgotten_whenever_the_agent_and_clients_are_
 }
 
 #[test]
+fn no_orphan_is_left_when_the_engine_is_killed_too() {
+    let node = Node::new();
+    let mut random = rand::rng();
+    let mut agent = node.agent();
+    for round in 0..3 {
+        std::thread::scope(|scope| {
+            let clients = scope.spawn(|| {
+                for slot in 0..4 {
+                    let name = format!("client-{slot}");
+                    let _ = node.docker.cli(&["rm", "-f", &name]);
+                    let label = "ambassador.upstreams=rng:80";
+                    let _ = node.docker.run(&name, &["--label", label, "--restart", "always"]);
+                }
+            });
+            std::thread::sleep(Duration::from_millis(random.random_range(0..1500)));
+            node.docker.kill().unwrap();
+            clients.join().unwrap();
+        });
+        if round == 1 {
+            agent.kill().unwrap();
+        }
+        node.docker.launch().unwrap();
+        if round == 1 {
+            agent = node.agent();
+        }
+    }
+    eventually("settled", || node.settled());
+    assert!(agent.exited().unwrap().is_none(), "{}", node.log());
+}
+
+#[test]
 fn an_agent_outlives_the_engine() {
     let node = Node::new();
     let agent = node.agent();

@@ -104,3 +104,26 @@ fn create_and_delete_do_once_what_the_agent_does_for_one_project() {
     node.ask(&["delete", "--project", "shop"]);
     assert_eq!(node.ambassadors().keys().collect::<Vec<_>>(), [&other]);
 }
+
+#[test]
+fn an_agent_tells_prometheus_what_it_does_and_whether_it_can() {
+    let node = Node::new();
+    let listen = std::net::SocketAddr::from(([127, 0, 0, 1], testbed::port::free_port().unwrap()));
+    let agent = node.command(&["agent", "--listen", &listen.to_string()]);
+    let _agent = testbed::process::Process::spawn(&agent, None).unwrap();
+    let get = |path: &str| testbed::haproxy::get(listen, path);
+    eventually("ready", || get("/readyz").is_ok());
+    node.client("client", "rng:80", &[]);
+    let numbers = || get("/metrics").unwrap_or_default();
+    eventually("counted", || {
+        let numbers = numbers();
+        numbers.contains("ambassador_agent_created_total 1\n")
+            && numbers.contains("ambassador_agent_clients 1\n")
+    });
+    node.docker.cli(&["rm", "-f", "client"]).unwrap();
+    eventually("counted down", || numbers().contains("ambassador_agent_removed_total 1\n"));
+    node.docker.stop().unwrap();
+    eventually("not ready", || get("/healthz").is_ok() && get("/readyz").is_err());
+    node.docker.launch().unwrap();
+    eventually("ready again", || get("/readyz").is_ok());
+}

@@ -43,7 +43,7 @@ impl Node {
     pub(crate) fn agent(&self) -> Process {
         let log =
             File::options().create(true).append(true).open(self.docker.folder().join("agent.log"));
-        Process::spawn(&self.command(&["agent"]), Some(&log.unwrap())).unwrap()
+        Process::spawn(&self.command(&["agent", "--listen", ""]), Some(&log.unwrap())).unwrap()
     }
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {

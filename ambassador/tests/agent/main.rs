@@ -1,6 +1,8 @@
-//! The node agent with a real engine: clients come, restart and go, and things die meanwhile.
+//! The commands that need a real engine: the node agent, whose clients come, restart and go while things die, and `push`.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 mod chaos;
 mod clients;
 mod harness;
+mod operate;
+mod push;

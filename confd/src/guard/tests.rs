@@ -10,12 +10,13 @@ fn rng() -> Dependency {
     Dependency::Service(Question::named("rng"))
 }
 
-fn instances(ids: impl IntoIterator<Item = u32>) -> Vec<Instance> {
-    let mut list: Vec<Instance> = ids
+fn instances(ids: impl IntoIterator<Item = u32>) -> Vec<Arc<Instance>> {
+    let mut list: Vec<Arc<Instance>> = ids
         .into_iter()
         .map(|id| Instance { id: format!("i{id:03}"), node: "n".into(), ..Instance::default() })
+        .map(Arc::new)
         .collect();
-    list.sort_by(Instance::order);
+    list.sort_by(|one, other| one.order(other));
     list
 }
 
@@ -31,7 +32,7 @@ impl World {
     }
 
     /// Shows the guard what is listed, and returns how many instances templates see.
-    fn sees(&mut self, listed: Vec<Instance>, doubt: Option<Doubt>, seconds: u64) -> usize {
+    fn sees(&mut self, listed: Vec<Arc<Instance>>, doubt: Option<Doubt>, seconds: u64) -> usize {
         let mut snapshot = Snapshot::default();
         snapshot.update(&rng().into(), Data::Instances(listed), doubt, at(seconds));
         let guarded = self.0.filter(&BTreeSet::from([rng()]), &snapshot, &self.1, at(seconds));
@@ -93,6 +94,14 @@ fn a_few_may_always_go_but_not_few_by_few() {
 }
 
 #[test]
+fn nothing_is_emptied_under_doubt_however_small_it_is() {
+    let mut world = World::new(Limits::default());
+    world.sees(instances(0..1), None, 0);
+    assert_eq!(world.sees(instances([]), Some(Doubt::Restarted), 1), 1);
+    assert_eq!(world.sees(instances([]), None, 301), 0, "nobody holds it for ever");
+}
+
+#[test]
 fn the_smallest_number_of_instances_is_kept_under_doubt() {
     let mut world = World::new(Limits { min_instances: 2, ..Limits::default() });
     world.sees(instances(0..3), None, 0);
@@ -120,6 +129,31 @@ fn names_of_services_are_held_like_instances() {
     snapshot.update(&question, services(&["a"]), Some(Doubt::Restarted), at(1));
     let guarded = guard.filter(&asked, &snapshot, &limits, at(1));
     assert_eq!(guarded.get(&question).unwrap().data.len(), 5);
+}
+
+#[test]
+fn keys_that_vanish_under_doubt_stay_beside_those_that_come() {
+    let keys = |pairs: &[(&str, &str)]| {
+        Data::Keys(pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect())
+    };
+    let question = Dependency::Prefix { path: "app".into() };
+    let asked = BTreeSet::from([question.clone()]);
+    let (limits, question) = (Limits::default(), Arc::new(question));
+    let (mut guard, mut snapshot) = (Guard::default(), Snapshot::default());
+    let mut sees = |guard: &mut Guard, data: Data, doubt: Option<Doubt>, seconds: u64| {
+        snapshot.update(&question, data, doubt, at(seconds));
+        let guarded = guard.filter(&asked, &snapshot, &limits, at(seconds));
+        guarded.get(&question).unwrap().data.clone()
+    };
+    sees(&mut guard, keys(&[("a", "1"), ("b", "1")]), None, 0);
+    let both = keys(&[("a", "1"), ("b", "1")]);
+    assert_eq!(sees(&mut guard, keys(&[]), Some(Doubt::Restarted), 1), both);
+    assert_eq!(guard.holds().len(), 1);
+    let changed = keys(&[("a", "2"), ("b", "1")]);
+    assert_eq!(sees(&mut guard, keys(&[("a", "2")]), None, 2), changed);
+    guard.accept();
+    assert_eq!(sees(&mut guard, keys(&[("a", "2")]), None, 3), keys(&[("a", "2")]));
+    assert_eq!(sees(&mut guard, keys(&[]), None, 4), keys(&[]), "without doubt it is believed");
 }
 
 proptest! {

@@ -34,11 +34,17 @@ impl Haproxy {
         loop {
             let Some(next) = self.next else { return std::future::pending().await };
             sleep_until(next).await;
-            // If this is dropped or fails half-way, the next look is not at once.
-            self.next = Some(Instant::now() + LATEST);
-            let events = self.look().await?;
-            if !events.is_empty() {
-                return Ok(events);
+            // If this is dropped half-way, for something more urgent, the next look follows it.
+            let again = Instant::now() + SOONEST;
+            self.next = Some(again);
+            match self.look().await {
+                Ok(events) if events.is_empty() => {}
+                Err(error) if self.next == Some(again) => {
+                    // HAProxy could not be asked, and will hardly answer two milliseconds later.
+                    self.next = Some(Instant::now() + LATEST);
+                    return Err(error);
+                }
+                settled => return settled,
             }
         }
     }
@@ -64,6 +70,11 @@ impl Haproxy {
         let draining: BTreeSet<&str> =
             self.leaving.keys().map(|(backend, _)| backend.as_str()).collect();
         session.sessions(&draining, &mut state).await?;
+        // A server that drains still gets those who stick to it, until their entries are gone.
+        let stuck = self.leaving.keys().filter_map(|(backend, server)| {
+            Some((backend.as_str(), state.get(backend, server)?.id))
+        });
+        session.unstick(stuck).await?;
         let config = if first { config.clone() } else { config.only(&busy) };
         let steps = diff::steps(&config, &state, &expired);
         // Whatever others did meanwhile is for `drift`: here only what is under way is carried on.

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use super::options::{self, Options};
-use super::words::{self, Word};
+use super::words::{self, Line, Word};
 
 /// What a file says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,10 +32,10 @@ pub(crate) struct Pool {
 pub(crate) struct Server {
     /// The address, if it is one that needs no name resolution.
     pub(crate) address: Option<SocketAddr>,
-    /// The options; `None` if one of them is unknown.
-    pub(crate) options: Option<Options>,
+    /// The options; `None` if one of them is unknown. Servers share them with the one before if they have the same.
+    pub(crate) options: Option<Arc<Options>>,
     /// The line as it is written.
-    pub(crate) words: Vec<Word>,
+    pub(crate) line: Line,
     /// Why it cannot be added at run time.
     pub(crate) obstacle: Option<String>,
 }
@@ -63,6 +64,26 @@ impl Server {
     }
 }
 
+/// What the options of a server line mean.
+#[derive(Debug)]
+struct Understood {
+    /// The words they were read from.
+    from: Line,
+    options: Result<Arc<Options>, String>,
+    /// The option that keeps the server from being added at run time.
+    obstacle: Option<&'static str>,
+}
+
+impl Understood {
+    fn read(words: &[Word], defaults: &[Word]) -> Self {
+        let mut options = Options::new();
+        let understood =
+            options::read(defaults, &mut options).and_then(|()| options::read(words, &mut options));
+        let obstacle = options::obstacle(&options);
+        Self { from: Line::of(words), options: understood.map(|()| Arc::new(options)), obstacle }
+    }
+}
+
 /// What a proxy inherits from `defaults` and may say itself, as far as servers are concerned.
 #[derive(Debug, Clone, Default)]
 struct Defaults {
@@ -88,6 +109,7 @@ impl Config {
             defaults: BTreeMap::new(),
             last: String::new(),
             section: Section::Other,
+            understood: None,
         };
         for (number, line) in text.lines().enumerate() {
             let words =
@@ -129,6 +151,8 @@ struct Reader {
     /// The name of the last one: it applies where no `from` names another.
     last: String,
     section: Section,
+    /// What the last server of this section says.
+    understood: Option<Understood>,
 }
 
 impl Reader {
@@ -164,7 +188,7 @@ impl Reader {
             "server" => {
                 if let Section::Pool(name, defaults) = &self.section {
                     let pool = self.config.pools.entry(name.clone()).or_default();
-                    return pool.add(words, &defaults.server);
+                    return pool.add(&words, &defaults.server, &mut self.understood);
                 }
             }
             "server-template" => {
@@ -178,7 +202,10 @@ impl Reader {
                         defaults.read(&words);
                     }
                 }
-                Section::Pool(_, defaults) => defaults.read(&words),
+                Section::Pool(_, defaults) => {
+                    self.understood = None;
+                    defaults.read(&words);
+                }
                 Section::Other => {}
             },
         }
@@ -187,6 +214,7 @@ impl Reader {
 
     /// Judges the section that ends here.
     fn close(&mut self) {
+        self.understood = None;
         let Section::Pool(name, defaults) = &self.section else { return };
         let Some(pool) = self.config.pools.get_mut(name) else { return };
         if pool.obstacle.is_none() {
@@ -249,28 +277,31 @@ impl Defaults {
 }
 
 impl Pool {
-    fn add(&mut self, words: Vec<Word>, defaults: &[Word]) {
+    fn add(&mut self, words: &[Word], defaults: &[Word], last: &mut Option<Understood>) {
         let name = words.get(1).map(|word| word.text.clone()).unwrap_or_default();
-        let server = server(words, defaults);
+        let server = server(words, defaults, last);
         if self.servers.insert(name.clone(), server).is_some() {
             self.obstacle = Some(format!("it names {name} twice"));
         }
     }
 }
 
-fn server(words: Vec<Word>, defaults: &[Word]) -> Server {
+/// Reads a line; `last` is what the one before it said, which most repeat.
+fn server(words: &[Word], defaults: &[Word], last: &mut Option<Understood>) -> Server {
     let named = words.get(1).is_some_and(|name| !name.expands && options::is_plain(&name.text));
     let address = words.get(2).filter(|word| !word.expands).and_then(|word| address(&word.text));
-    let mut read = Options::new();
-    let understood = options::read(defaults, &mut read)
-        .and_then(|()| options::read(words.get(3..).unwrap_or_default(), &mut read));
-    let obstacle = match (named, address, &understood) {
+    let rest = words.get(3..).unwrap_or_default();
+    if last.as_ref().is_none_or(|last| last.from != Line::of(rest)) {
+        *last = None;
+    }
+    let read = last.get_or_insert_with(|| Understood::read(rest, defaults));
+    let obstacle = match (named, address, &read.options) {
         (false, ..) => Some("its name cannot be written on the command line".to_owned()),
         (_, None, _) => Some("its address is not an IP address with a port".to_owned()),
         (.., Err(reason)) => Some(reason.clone()),
-        _ => options::obstacle(&read).map(|name| format!("option {name:?}")),
+        _ => read.obstacle.map(|name| format!("option {name:?}")),
     };
-    Server { address, options: understood.is_ok().then_some(read), words, obstacle }
+    Server { address, options: read.options.clone().ok(), line: Line::of(words), obstacle }
 }
 
 /// Reads `IP:PORT`, `[IP]:PORT`, or an IPv6 address with the port after the last colon.

@@ -159,11 +159,11 @@ pub(crate) fn needs_reload(accepted: &Config, wanted: &Config) -> Option<String>
 fn obstacle(pool: &Pool, old: Option<&Server>, new: Option<&Server>) -> Option<String> {
     let fixed = |server: &Server| pool.obstacle.clone().or_else(|| server.obstacle.clone());
     match (old, new) {
-        (Some(old), Some(new)) if old.words == new.words => None,
+        (Some(old), Some(new)) if old.line == new.line => None,
         (Some(old), Some(new)) => match (&old.options, &new.options) {
             // The third word is the address; a name may be the same only if it is written the same.
             (Some(before), Some(after))
-                if options::same(before, after) && old.words.get(2) == new.words.get(2) =>
+                if options::same(before, after) && old.line.word(2) == new.line.word(2) =>
             {
                 pool.obstacle.clone()
             }

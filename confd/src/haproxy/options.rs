@@ -77,6 +77,12 @@ const OPTIONS: &[(&str, Form, Needs)] = &[
     ("weight", Value, RunTime),
 ];
 
+/// Returns every option, and whether a server with it can come in at run time.
+#[cfg(test)]
+pub(crate) fn all() -> impl Iterator<Item = (&'static str, bool)> {
+    OPTIONS.iter().map(|(name, _, needs)| (*name, *needs == RunTime))
+}
+
 /// The options that a change at run time reaches on a server that is already there.
 const CHANGEABLE: &[&str] = &["disabled", "weight"];
 

@@ -61,7 +61,7 @@ impl Haproxy {
             let known = known.or_else(|| self.leaving.get(&key)?.server.as_ref());
             let same = known.is_some_and(|known| match (&known.options, &server.options) {
                 (Some(known), Some(wanted)) => options::same(known, wanted),
-                _ => known.words == server.words,
+                _ => known.line == server.line,
             });
             (!same).then(|| {
                 format!("server {backend}/{name} runs with options that are not the wanted ones")

@@ -92,6 +92,17 @@ impl Session {
         Ok(())
     }
 
+    /// Makes everybody leave servers, named by their backends and numbers, that stick tables sent them to.
+    pub(crate) async fn unstick<'a>(
+        &mut self,
+        servers: impl Iterator<Item = (&'a str, u32)>,
+    ) -> Result<(), Error> {
+        let clear = |(backend, id)| format!("clear table {backend} data.server_id eq {id}");
+        let commands: Vec<String> = servers.map(clear).collect();
+        // Most backends have no such table, and say so.
+        self.ask(&commands).await.map(drop)
+    }
+
     /// Carries out changes in their order; a refused one does not keep the others back.
     pub(crate) async fn execute(&mut self, ops: &[Op]) -> Result<Vec<Verdict>, Error> {
         let commands: Vec<Vec<(String, Expect)>> = ops.iter().map(commands).collect();

@@ -12,6 +12,8 @@ pub(crate) struct State(pub(crate) BTreeMap<String, BTreeMap<String, Actual>>);
 /// One running server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Actual {
+    /// Its number in its backend.
+    pub(crate) id: u32,
     /// Where it is; `None` if its name was not resolved.
     pub(crate) address: Option<SocketAddr>,
     /// The weight now in use.
@@ -46,6 +48,7 @@ pub struct Unexpected(pub(crate) String);
 
 /// The columns of `show servers state`, format 1.
 const BACKEND: usize = 1;
+const ID: usize = 2;
 const NAME: usize = 3;
 const IP: usize = 4;
 const OPERATION: usize = 5;
@@ -98,6 +101,7 @@ impl State {
         let pools = config.pools.iter().map(|(backend, pool)| {
             let servers = pool.servers.iter().map(|(name, server)| {
                 let actual = Actual {
+                    id: 0,
                     address: server.address,
                     weight: server.weight().unwrap_or(1),
                     maintenance: server.is_disabled(),
@@ -126,6 +130,7 @@ fn server(line: &str) -> Option<(&str, &str, Actual)> {
     let port = u16::try_from(number(PORT)?).ok()?;
     let admin = number(ADMIN)?;
     let actual = Actual {
+        id: number(ID)?,
         address: ip.map(|ip| SocketAddr::new(ip, port)),
         weight: u16::try_from(number(WEIGHT)?).ok()?,
         maintenance: admin & FORCED_MAINTENANCE != 0,

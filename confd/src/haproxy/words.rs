@@ -11,6 +11,36 @@ pub(crate) struct Word {
     pub(crate) expands: bool,
 }
 
+/// The words of a line in one piece: there may be fifty thousand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Line(Box<str>);
+
+/// Ends a word; no line of a file has it.
+const END: char = '\0';
+/// Ends a word in which HAProxy would replace a variable.
+const END_OF_VARIABLE: &str = "\u{1}\0";
+
+impl Line {
+    /// Packs words.
+    pub(crate) fn of(words: &[Word]) -> Self {
+        let mut line = String::new();
+        for word in words {
+            line.push_str(&word.text);
+            if word.expands {
+                line.push_str(END_OF_VARIABLE);
+            } else {
+                line.push(END);
+            }
+        }
+        Self(line.into())
+    }
+
+    /// Returns the word at a position.
+    pub(crate) fn word(&self, position: usize) -> Option<&str> {
+        self.0.split_terminator(END).nth(position)
+    }
+}
+
 /// Why a line cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unreadable {

@@ -11,6 +11,7 @@ fn instances(ids: &[&str]) -> Data {
                 status: "passing".into(),
                 ..Instance::default()
             })
+            .map(Arc::new)
             .collect(),
     )
 }

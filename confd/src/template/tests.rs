@@ -1,6 +1,7 @@
 //! Each function with an example, rendered by a template as a user would, and what hostile values can do.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -45,8 +46,8 @@ fn rng(passing: bool) -> Dependency {
     Dependency::Service(Service { passing, ..Service::named("rng") })
 }
 
-fn instance(id: &str, address: &str) -> Instance {
-    Instance {
+fn instance(id: &str, address: &str) -> Arc<Instance> {
+    Arc::new(Instance {
         id: id.into(),
         name: "rng".into(),
         node: "n1".into(),
@@ -55,7 +56,7 @@ fn instance(id: &str, address: &str) -> Instance {
         status: "passing".into(),
         weight: 1,
         ..Instance::default()
-    }
+    })
 }
 
 fn world() -> Snapshot {
@@ -220,7 +221,7 @@ proptest! {
     ) {
         let hostile = Instance {
             id: name.clone(), name: name.clone(), node: name, node_address: "10.0.0.1".into(),
-            address, port: 80, tags: vec![tag], meta: BTreeMap::from([(key.clone(), value.clone())]),
+            address, port: 80, tags: vec![tag], meta: BTreeMap::from([(key.clone(), value.clone())]).into(),
             status: value.clone(), datacenter: value.clone(), weight: 1,
         };
         let snapshot = snapshot([

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use consul::{Client, Config, Registration};
 use testbed::consul::Consul;
-use testbed::haproxy::{Haproxy, programs};
+use testbed::haproxy::{Haproxy, Program, programs};
 use testbed::port::free_port;
 use testbed::process::Process;
 
@@ -25,7 +25,9 @@ pub(crate) struct Bed {
     pub(crate) front: SocketAddr,
     pub(crate) listen: SocketAddr,
     pub(crate) folder: tempfile::TempDir,
-    stats: SocketAddr,
+    /// Further variables for confd.
+    pub(crate) environment: Vec<(String, String)>,
+    pub(crate) stats: SocketAddr,
 }
 
 fn loopback() -> SocketAddr {
@@ -38,11 +40,21 @@ impl Bed {
         Self::with(Consul::start().unwrap())
     }
 
+    /// The same with an HAProxy of a certain version.
+    pub(crate) fn on(program: &Program) -> Self {
+        Self::of(Consul::start().unwrap(), program)
+    }
+
+    /// The same with a Consul that is not the usual one.
     pub(crate) fn with(consul: Consul) -> Self {
+        Self::of(consul, &programs()[0])
+    }
+
+    fn of(consul: Consul, program: &Program) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let client = Client::new(&Config::from_uri(&consul.url()).unwrap()).unwrap();
         let nothing = "defaults\n    mode http\n    timeout connect 1s\n    timeout client 1s\n    timeout server 1s\n";
-        let haproxy = Haproxy::start(&programs()[0], nothing).unwrap();
+        let haproxy = Haproxy::start(program, nothing).unwrap();
         let bed = Self {
             client,
             confd: None,
@@ -52,6 +64,7 @@ impl Bed {
             consul,
             haproxy,
             folder,
+            environment: Vec::new(),
         };
         let stock = Path::new(env!("CARGO_MANIFEST_DIR")).join("../templates");
         for part in ["conf.d/haproxy.toml", "templates/haproxy.cfg.tera"] {
@@ -77,6 +90,12 @@ impl Bed {
         fs::write(path, text).unwrap();
     }
 
+    /// Adds to a file below the configuration folder.
+    pub(crate) fn append(&self, part: &str, text: &str) {
+        let old = fs::read_to_string(self.confdir().join(part)).unwrap();
+        self.write(part, &(old + text));
+    }
+
     /// Returns confd with what every run here needs.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_confd"));
@@ -90,7 +109,8 @@ impl Bed {
             .env("CONSUL_HTTP_ADDR", self.consul.url())
             .env("HTTP_BIND", self.front.to_string())
             .env("STATS_BIND", self.stats.to_string())
-            .env("LOG", "info,confd=debug,consulrs=warn,rustify=off");
+            .env("LOG", "info,confd=debug,consulrs=warn,rustify=off")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 
@@ -130,6 +150,7 @@ impl Bed {
         let meta = BTreeMap::from([
             ("container-port".to_owned(), address.port().to_string()),
             ("event-time".to_owned(), now.to_string()),
+            ("registered-time".to_owned(), (now + 1).to_string()),
         ]);
         let registration = Registration {
             id: id.to_owned(),
@@ -235,4 +256,15 @@ impl Bed {
         let what = format!("{backend} serves {servers:?}");
         self.until(&what, |bed| bed.serving(backend) == wanted).await
     }
+}
+
+/// Asks for the service `host`, and returns the whole answer; `None` if nobody answers.
+pub(crate) async fn request(front: SocketAddr, host: &str) -> Option<String> {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(front).await.ok()?;
+    let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.ok()?;
+    Some(answer.trim_end().to_owned())
 }

@@ -14,6 +14,19 @@ fn err(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
+/// Returns what a command shows on a terminal.
+fn on_a_terminal(bed: &Bed, command: &str, no_color: &str) -> String {
+    let words: Vec<&str> = command.split(' ').collect();
+    let plain = bed.command(&words);
+    let all = std::iter::once(plain.get_program()).chain(plain.get_args());
+    let line: Vec<_> = all.map(|word| format!("'{}'", word.display())).collect();
+    let mut script = std::process::Command::new("script");
+    script.args(["--quiet", "--return", "--command", &line.join(" "), "/dev/null"]);
+    script.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    script.env("NO_COLOR", no_color).stdin(std::process::Stdio::null());
+    String::from_utf8(script.output().unwrap().stdout).unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn once_makes_everything_live_and_exits() {
     let web = Web::start("a").unwrap();
@@ -47,6 +60,11 @@ async fn check_needs_no_source_and_names_every_mistake() {
     for words in ["haproxy.cfg.tera:2", "other.toml", "line 4", "modus"] {
         assert!(err(&output).contains(words), "{words}: {}", err(&output));
     }
+    let output = bed.run(&["check", "--json"]);
+    assert_eq!(code(&output), 2);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&json[0]["resource"], &json[0]["good"]), (&"haproxy".into(), &false.into()));
+    assert!(json[1]["problem"].as_str().unwrap().contains("modus"), "{json}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -74,6 +92,15 @@ async fn a_dry_run_shows_the_change_and_what_haproxy_would_be_told() {
         text.contains("+    server b ") && text.contains("add") && !text.contains("reload"),
         "{text}"
     );
+    let json: serde_json::Value =
+        serde_json::from_slice(&bed.run(&["render", "haproxy", "--diff", "--json"]).stdout)
+            .unwrap();
+    assert_eq!((&json[0]["changed"], &json[0]["reload"]), (&true.into(), &false.into()), "{json}");
+    assert!(json[0]["diff"].as_str().unwrap().contains("+    server b "), "{json}");
+    assert!(json[0]["steps"][0].as_str().unwrap().starts_with("add http_web/b"), "{json}");
+    let json: serde_json::Value =
+        serde_json::from_slice(&bed.run(&["render", "haproxy", "--json"]).stdout).unwrap();
+    assert!(json[0]["text"].as_str().unwrap().contains("backend http_web"), "{json}");
     assert_eq!(code(&bed.run(&["render", "nothing"])), 2);
 }
 
@@ -112,7 +139,26 @@ async fn generations_are_listed_compared_and_gone_back_to() {
     assert_eq!((&json[0]["generation"], &json[0]["added"]), (&2.into(), &1.into()));
     let diff = out(&bed.run(&["diff", "1", "2"]));
     assert!(diff.contains("+    server b ") && !diff.contains("-    server"), "{diff}");
+    let json: serde_json::Value =
+        serde_json::from_slice(&bed.run(&["diff", "1", "2", "--json"]).stdout).unwrap();
+    assert_eq!((&json["added"], &json["removed"]), (&1.into(), &0.into()), "{json}");
     assert_eq!(code(&bed.run(&["diff", "1", "7"])), 1);
+
+    // Colours are for terminals only, and for those who want them.
+    for (command, no_color, colour) in [
+        ("diff 1 2", "", Some("\u{1b}[32m+    server b ")),
+        ("history", "", Some("\u{1b}[1mgeneration")),
+        ("status", "", Some("haproxy: \u{1b}[32mlive")),
+        ("check", "", Some("\u{1b}[32mgood")),
+        ("diff 1 2", "1", None),
+        ("status", "1", None),
+    ] {
+        let shown = on_a_terminal(&bed, command, no_color);
+        match colour {
+            Some(colour) => assert!(shown.contains(colour), "{command}: {shown:?}"),
+            None => assert!(!shown.contains('\u{1b}'), "{command}: {shown:?}"),
+        }
+    }
 
     // Back to the first one, until something changes.
     let output = bed.run(&["rollback", "1"]);

@@ -2,14 +2,19 @@
 
 use std::time::Duration;
 
-use testbed::haproxy::Web;
+use testbed::haproxy::{Web, programs};
 
 use crate::bed::Bed;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_crash_at_any_moment_everything_agrees_again() {
+    for program in programs() {
+        crash(Bed::on(program)).await;
+    }
+}
+
+async fn crash(mut bed: Bed) {
     let webs: Vec<Web> = (0..3).map(|n| Web::start(&n.to_string()).unwrap()).collect();
-    let mut bed = Bed::new();
     bed.register("web", "stays", webs[0].address(), &["http"]).await;
     bed.start();
     bed.until_serving("http_web", &["stays"]).await;

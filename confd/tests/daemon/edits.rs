@@ -90,7 +90,7 @@ async fn a_reload_command_that_fails_is_tried_until_it_succeeds() {
     bed.until("the command has failed", |bed| bed.log().contains("No such file")).await;
     assert_eq!(std::fs::read_to_string(&dest).unwrap(), "none\n");
     std::fs::write(&marker, "").unwrap();
-    bed.until("the command has succeeded", |bed| bed.log().contains("ReloadCmd")).await;
+    bed.until("the command has succeeded", |bed| bed.log().contains("action=\"reload_cmd\"")).await;
     bed.client.kv_put("color", b"bad").await.unwrap();
     bed.until("the check refuses", |bed| bed.log().contains("rejected by its check")).await;
     assert_eq!(std::fs::read_to_string(&dest).unwrap(), "none\n");
@@ -124,4 +124,79 @@ async fn the_one_service_that_breaks_the_configuration_is_left_out_and_named() {
     // When the service is mended it is served.
     bed.register("bad", "bad", web.address(), &["http"]).await;
     bed.until_serving("http_bad", &["bad"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mistake_in_a_template_costs_no_service_its_traffic() {
+    let web = Web::start("a").unwrap();
+    let mut bed = Bed::new();
+    bed.register("web", "a", web.address(), &["http"]).await;
+    bed.start();
+    bed.until_serving("http_web", &["a"]).await;
+    bed.until("it is remembered", |bed| bed.log().contains("generation=1")).await;
+    // Only where there is a service, so that the text is right without it.
+    let good = bed.template();
+    let broken =
+        good.replace("    timeout queue 2m\n", "    timeout queue 2m\n    no-such-keyword\n");
+    assert_ne!(good, broken);
+    let rejections = |bed: &Bed| bed.log().matches("no-such-keyword").count();
+    bed.write("templates/haproxy.cfg.tera", &broken);
+    bed.until("the mistake is reported", |bed| rejections(bed) > 0).await;
+    // Neither reading it again, nor a restart, nor news of the service changes who is to blame.
+    bed.confd().signal(Signal::SIGHUP).unwrap();
+    bed.until("it is read again", |bed| bed.log().contains("read again")).await;
+    bed.register("web", "b", web.address(), &["http"]).await;
+    let rejected = bed.haproxy.folder().join("haproxy.cfg.rejected");
+    bed.until("the news is seen", |_| {
+        std::fs::read_to_string(&rejected).unwrap_or_default().contains("server b ")
+    })
+    .await;
+    bed.confd().kill().unwrap();
+    let seen = rejections(&bed);
+    bed.start();
+    bed.until("it is reported again", |bed| rejections(bed) > seen).await;
+    bed.until_serving("http_web", &["a"]).await;
+    assert!(!bed.log().contains("left out:"), "{}", bed.log());
+    bed.write("templates/haproxy.cfg.tera", &good);
+    bed.until_serving("http_web", &["a", "b"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_has_only_those_read_again_whom_it_concerns_and_a_hangup_all() {
+    let mut bed = Bed::new();
+    std::fs::remove_file(bed.confdir().join("conf.d/haproxy.toml")).unwrap();
+    let out = |name: &str| bed.folder.path().join(name);
+    let (a, b) = (out("a"), out("b"));
+    for (name, dest, text) in [
+        ("a", &a, "{% include \"part.tera\" %}{{ file(path=\"motd\") }}"),
+        ("b", &b, "{{ key_or(path=\"color\", default=\"none\") }}"),
+    ] {
+        bed.write(&format!("templates/{name}.tera"), text);
+        let resource =
+            format!("[template]\nsrc = \"{name}.tera\"\ndest = \"{}\"\n", dest.display());
+        bed.write(&format!("conf.d/{name}.toml"), &resource);
+    }
+    bed.write("templates/part.tera", "one ");
+    bed.write("files/motd", "hello");
+    bed.start();
+    let read = |path: &std::path::Path| std::fs::read_to_string(path).unwrap_or_default();
+    bed.until("both are written", |_| read(&a) == "one hello" && read(&b) == "none").await;
+    let again = |bed: &Bed, name: &str| {
+        let log = bed.log();
+        let lines = log.lines().filter(|line| line.contains("read again"));
+        lines.filter(|line| line.contains(&format!("\"{name}\""))).count()
+    };
+    bed.write("templates/part.tera", "two ");
+    bed.until("the part counts", |_| read(&a) == "two hello").await;
+    bed.write("files/motd", "bye");
+    bed.until("the file counts", |_| read(&a) == "two bye").await;
+    bed.write("conf.d/a.toml", &(read(&bed.confdir().join("conf.d/a.toml")) + "mode = \"0600\"\n"));
+    bed.until("its own file counts", |bed| bed.log().contains("stopped")).await;
+    assert!(again(&bed, "a") >= 2, "{}", bed.log());
+    assert_eq!(again(&bed, "b"), 0, "{}", bed.log());
+    // By hand all are asked for, and what somebody did to them is put right.
+    std::fs::write(&b, "spoilt").unwrap();
+    bed.confd().signal(Signal::SIGHUP).unwrap();
+    bed.until("it is put right", |_| read(&b) == "none").await;
+    assert_eq!(again(&bed, "b"), 1, "{}", bed.log());
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use testbed::consul::Consul;
 use testbed::haproxy::Web;
 
-use crate::bed::Bed;
+use crate::bed::{Bed, SOON};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn consul_away_changes_nothing_and_its_return_is_noticed() {
@@ -42,6 +42,56 @@ async fn without_consul_confd_starts_from_what_was_accepted_last() {
     assert_eq!(bed.written(), ["a".to_owned()].into());
 }
 
+/// A server that has just started may answer from a catalog that it has not read yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn confd_and_consul_that_come_back_together_never_empty_a_backend() {
+    let web = Web::start("a").unwrap();
+    let mut bed = Bed::with(Consul::options().persistent().start().unwrap());
+    bed.register("web", "a", web.address(), &["http"]).await;
+    bed.start();
+    bed.until_serving("http_web", &["a"]).await;
+    bed.until("it is remembered", |bed| bed.log().contains("accepted")).await;
+    for _ in 0..2 {
+        bed.consul.kill().unwrap();
+        bed.confd().stop().unwrap();
+        bed.start();
+        bed.consul.restart().unwrap();
+        let end = std::time::Instant::now() + Duration::from_secs(3);
+        while std::time::Instant::now() < end {
+            assert_eq!(bed.serving("http_web"), ["a".to_owned()].into());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+/// It has nothing to compare the first answer with but what it remembers.
+#[tokio::test(flavor = "multi_thread")]
+async fn confd_that_restarts_beside_a_consul_that_lost_its_data_serves_on() {
+    const ALL: [&str; 4] = ["a", "b", "c", "d"];
+    let web = Web::start("web").unwrap();
+    let mut bed = Bed::new();
+    // Again and again, so that Consul's index is higher than that of one that has just been started.
+    for tag in ["v1", "v2", "v3", "v4", "v5"] {
+        for name in ALL {
+            bed.register("web", name, web.address(), &["http", tag]).await;
+        }
+    }
+    bed.start();
+    bed.until_serving("http_web", &ALL).await;
+    bed.until("it is remembered", |bed| bed.log().contains("accepted")).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    bed.consul.kill().unwrap();
+    bed.confd().stop().unwrap();
+    bed.consul.restart().unwrap();
+    bed.start();
+    bed.until("it is held", |bed| bed.log().contains("holding what vanished at once")).await;
+    let end = std::time::Instant::now() + Duration::from_secs(2);
+    while std::time::Instant::now() < end {
+        assert_eq!(bed.serving("http_web"), ALL.map(str::to_owned).into());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn confd_that_starts_before_consul_waits_for_it() {
     let web = Web::start("a").unwrap();
@@ -50,7 +100,11 @@ async fn confd_that_starts_before_consul_waits_for_it() {
     bed.consul.stop().unwrap();
     bed.start();
     bed.until("it says that it waits", |bed| bed.log().contains("will retry")).await;
-    assert_eq!(bed.get("/healthz").await.unwrap().0, 200);
+    // It listens a moment later than it speaks.
+    let started = std::time::Instant::now();
+    while bed.get("/healthz").await.is_none_or(|(status, _)| status != 200) {
+        assert!(started.elapsed() < SOON, "nobody listens\n{}", bed.log());
+    }
     assert_eq!(bed.get("/readyz").await.unwrap().0, 503);
     bed.consul.restart().unwrap();
     bed.until_serving("http_web", &["a"]).await;

@@ -1,5 +1,7 @@
 //! How soon a new server serves.
 
+use std::pin::pin;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use confd::haproxy::Event;
@@ -62,5 +64,29 @@ async fn a_server_with_a_check_serves_after_its_first_interval() {
                 program.version
             );
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_at_the_first_check_that_is_interrupted_is_made_up_for_at_once() {
+    for program in versions() {
+        let [old, new] = ["old", "new"].map(|name| Web::start(name).unwrap());
+        let options = "check inter 20ms";
+        let mut bed = Bed::start(program, &[line("old", &old, options)]);
+        // What an earlier process might have left is looked for first.
+        let _ = tokio::time::timeout(Duration::from_millis(100), bed.driver.work()).await;
+        let wanted = bed.write(&[line("old", &old, options), line("new", &new, options)]);
+        assert_eq!(bed.driver.apply(&wanted).await.unwrap().joining, 1);
+        let start = Instant::now();
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        {
+            let mut look = pin!(bed.driver.work());
+            std::future::poll_fn(|context| Poll::Ready(look.as_mut().poll(context).is_ready()))
+                .await;
+        }
+        assert!(matches!(bed.event().await, Event::Serving { .. }));
+        let took = start.elapsed();
+        // A check takes 20 ms; before the next look of its own accord a second passes.
+        assert!(took < Duration::from_millis(900), "{}: {took:?}", program.version);
     }
 }

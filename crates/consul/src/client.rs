@@ -68,7 +68,7 @@ impl Client {
             Ok(result) => Ok(Raw { path, response: result.response, token }),
             Err(ClientError::RequestError { source, url, method }) => {
                 Err(match source.downcast::<reqwest::Error>() {
-                    Ok(source) => Error::Request { path, source },
+                    Ok(source) => Error::Request { server: transport.server.clone(), path, source },
                     Err(source) => Error::Build {
                         path,
                         source: ClientError::RequestError { source, url, method },

@@ -32,8 +32,10 @@ pub enum Error {
         path: String,
     },
     /// No answer: the connection failed, broke, or took too long.
-    #[error("consul did not answer {path}")]
+    #[error("consul at {server} did not answer {path}")]
     Request {
+        /// Its address, as a URL without user and password.
+        server: String,
         /// The path, below `/v1`.
         path: String,
         /// What happened.

@@ -28,6 +28,16 @@ pub(crate) struct Maintenance {
     pub(crate) reason: Option<String>,
 }
 
+/// Begins or ends the maintenance of the agent's whole node.
+#[derive(Debug, Endpoint)]
+#[endpoint(path = "agent/maintenance", method = "PUT")]
+pub(crate) struct NodeMaintenance {
+    #[endpoint(query)]
+    pub(crate) enable: bool,
+    #[endpoint(query)]
+    pub(crate) reason: Option<String>,
+}
+
 /// Beats a TTL check; consulrs loses the note.
 #[derive(Debug, Endpoint, Serialize)]
 #[endpoint(path = "agent/check/update/{self.id}", method = "PUT")]

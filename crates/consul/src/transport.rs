@@ -21,6 +21,8 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// After how long a silence the system asks whether the other side is still there, and how long
 /// it waits between asking again: a dead peer of a blocking query is found within a minute.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// How often it asks in vain before the connection is given up.
+const KEEP_ALIVE_RETRIES: u32 = 2;
 /// What a request may take that says nothing about it.
 const DEFAULT_LIMIT: Duration = Duration::from_secs(10);
 
@@ -29,6 +31,8 @@ pub(crate) struct Transport {
     http: reqwest::Client,
     /// Everything before `/v1/` in a URL.
     pub(crate) root: String,
+    /// Where it listens, for messages.
+    pub(crate) server: String,
     /// What rustify puts before its own idea of the URL, which the middleware replaces.
     base: String,
     /// The `Host` of requests whose URL names the certificate's name instead.
@@ -46,8 +50,15 @@ impl Transport {
             .connect_timeout(CONNECT_LIMIT)
             .tcp_keepalive(KEEP_ALIVE)
             .tcp_keepalive_interval(KEEP_ALIVE)
+            .tcp_keepalive_retries(KEEP_ALIVE_RETRIES)
             .http1_only();
         let mut host_header = None;
+        let server = match &config.address {
+            Address::Unix(socket) => format!("unix://{}", socket.display()),
+            Address::Tcp { tls, host, port, prefix } => {
+                format!("http{}://{host}:{port}{prefix}", if *tls { "s" } else { "" })
+            }
+        };
         let (builder, base, prefix) = match &config.address {
             Address::Unix(socket) => {
                 (builder.unix_socket(socket.as_path()), "http://localhost".to_owned(), "")
@@ -70,6 +81,7 @@ impl Transport {
         Ok(Self {
             http: builder.build().map_err(Error::Tls)?,
             root: format!("{base}{prefix}"),
+            server,
             base,
             host: host_header,
             authorization: config.basic_auth.as_ref().and_then(|auth| {

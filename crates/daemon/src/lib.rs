@@ -22,6 +22,7 @@
 //! ```
 
 pub mod backoff;
+pub mod flags;
 pub mod listener;
 pub mod log;
 pub mod pid1;

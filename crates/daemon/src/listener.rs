@@ -23,6 +23,7 @@ const PROBE_LIMIT: Duration = Duration::from_secs(2);
 /// The flag that says where to listen; `PORT` is the daemon's usual one, on the loopback address.
 #[derive(Clone, Debug, clap::Args)]
 #[group(skip)]
+#[command(next_help_heading = "Metrics and health")]
 pub struct Args<const PORT: u16> {
     /// Where to serve /metrics, /healthz and /readyz; empty = nowhere
     #[arg(long, value_name = "ADDR", env = "LISTEN", default_value = loopback(PORT))]

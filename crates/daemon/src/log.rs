@@ -17,10 +17,10 @@ const DEFAULT_FILTER: &str = "info,consulrs=warn,rustify=off";
 pub struct Args {
     /// What to log: a level (error, warn, info, debug, trace, off), or levels by target such as
     /// `info,consul=debug`
-    #[arg(long, value_name = "FILTER", env = "LOG", default_value = DEFAULT_FILTER, value_parser = filter)]
+    #[arg(long, value_name = "FILTER", env = "LOG", default_value = DEFAULT_FILTER, value_parser = filter, global = true)]
     pub log: Targets,
     /// How to log: lines for people, or one JSON object per line
-    #[arg(long, value_name = "FORMAT", env = "LOG_FORMAT", default_value = "text")]
+    #[arg(long, value_name = "FORMAT", env = "LOG_FORMAT", default_value = "text", global = true)]
     pub log_format: Format,
 }
 

@@ -11,7 +11,8 @@ use crate::warnings::Warnings;
 const INGRESS: &str = "ingress";
 
 /// Returns whether others can reach `ip`: neither a wildcard nor the loopback.
-fn reachable(ip: IpAddr) -> bool {
+#[must_use]
+pub fn is_reachable(ip: IpAddr) -> bool {
     !ip.is_unspecified() && !ip.is_loopback()
 }
 
@@ -23,7 +24,7 @@ pub(crate) fn labelled(
     warnings: &mut Warnings,
 ) -> Option<IpAddr> {
     let mut parse = |setting: &str, text: &str| {
-        let ip = text.trim().parse().ok().filter(|ip| reachable(*ip));
+        let ip = text.trim().parse().ok().filter(|ip| is_reachable(*ip));
         if ip.is_none() {
             let problem =
                 format!("{:?} is not an address that others can reach; not used", short(text));
@@ -136,7 +137,7 @@ pub(crate) fn published(chosen: Option<IpAddr>, bound: IpAddr, node: &str) -> Op
     match chosen {
         Some(ip) => Some(ip.to_string()),
         None if bound.is_unspecified() => Some(node.to_owned()),
-        None => reachable(bound).then(|| bound.to_string()),
+        None => is_reachable(bound).then(|| bound.to_string()),
     }
 }
 

@@ -7,8 +7,9 @@ use serde_json::Value;
 
 use crate::ports::{Binding, Port};
 
-/// How many seconds Docker waits between the stop signal and KILL, unless told otherwise.
-const STOP_TIMEOUT: u64 = 10;
+/// How many seconds a container without a stop time-out of its own may take to end. The engine gives it ten, `docker stop
+/// -t` as many as somebody wants, and no event tells how many: this is more than people usually give.
+const STOP_TIMEOUT: u64 = 60;
 /// What stands for "as long as it takes", in seconds: a time-out of -1, or one beyond all sense.
 const FOREVER: u64 = u32::MAX as u64;
 
@@ -55,7 +56,8 @@ pub struct Container {
     pub published: Vec<Binding>,
     /// What `docker stop` sends; `SIGTERM` unless told otherwise.
     pub stop_signal: String,
-    /// How many seconds `docker stop` waits; 10 unless told otherwise, over a century for "forever".
+    /// How many seconds it may take to end after its stop signal: its own stop time-out, 60 if it has none, over a century
+    /// for "forever".
     pub stop_timeout: u64,
 }
 
@@ -245,7 +247,7 @@ mod tests {
         let bare = container(json!({}));
         assert_eq!(
             (bare.short_id(), bare.stop_signal.as_str(), bare.stop_timeout),
-            ("c0ffee", "SIGTERM", 10)
+            ("c0ffee", "SIGTERM", 60)
         );
         assert!(!bare.running && bare.health.is_none());
         for bad in [json!({}), json!({"Id": ""}), json!({"Id": 7}), json!([]), json!(null)] {

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::address;
-use crate::container::{Container, NetworkMode};
+use crate::container::NetworkMode;
 use crate::derive::Subject;
 use crate::labels::{Settings, short};
-use crate::model::TaggedAddress;
+use crate::model::{Node, TaggedAddress};
 use crate::ports::{self, Port, Published};
 use crate::warnings::Warnings;
 
@@ -26,7 +26,7 @@ pub(crate) struct Endpoint {
 
 /// Returns every endpoint that shall be registered, by port and binding.
 pub(crate) fn endpoints(subject: &Subject<'_>, warnings: &mut Warnings) -> Vec<Endpoint> {
-    let ports = Ports::of(subject.container, subject.network);
+    let ports = Ports::of(subject);
     let mut endpoints = Vec::new();
     for port in ports.all {
         let settings = subject.labels.at(Some(port));
@@ -50,16 +50,18 @@ struct Ports {
 }
 
 impl Ports {
-    /// In another's network, the ports that a container declares are its own, and without any all
-    /// of the other's are.
-    fn of(container: &Container, network: &Container) -> Self {
+    /// In another's network, the ports that a container declares are its own. Without any all of the
+    /// other's are, if it says what service it is: a capture or a shell in a service's network is none.
+    fn of(subject: &Subject<'_>) -> Self {
+        let (container, network) = (subject.container, subject.network);
         let mut published = ports::published(&network.published);
         let guest = matches!(container.network_mode, NetworkMode::Container(_));
-        let all: BTreeSet<Port> = if guest && !container.exposed.is_empty() {
-            container.exposed.clone()
-        } else {
-            network.exposed.iter().chain(published.keys()).copied().collect()
-        };
+        let all: BTreeSet<Port> =
+            if guest && (!container.exposed.is_empty() || !subject.labels.names_anything()) {
+                container.exposed.clone()
+            } else {
+                network.exposed.iter().chain(published.keys()).copied().collect()
+            };
         published.retain(|port, _| all.contains(port));
         Self { none: all.is_empty(), all, published }
     }
@@ -99,7 +101,7 @@ fn reached(
     let chosen = address::chosen(subject.container, settings, subject.options, warnings);
     let mut endpoints = Vec::new();
     for way in ways {
-        match published(way, chosen, &subject.node.address) {
+        match published(way, chosen, subject.node) {
             Some(found) => endpoints.push(endpoint(found)),
             None => warnings.add(
                 "port",
@@ -152,16 +154,17 @@ fn internal(
 fn published(
     way: &Published,
     chosen: Option<IpAddr>,
-    node: &str,
+    node: &Node,
 ) -> Option<(String, u16, Option<TaggedAddress>)> {
-    let address = address::published(chosen, way.host_ip, node)?;
+    let address = address::published(chosen, way.host_ip, &node.address)?;
     let number = |ip: IpAddr| match way.other_family {
         // A wildcard that has a partner is always the IPv4 one.
         Some(six) if ip.is_ipv6() => six,
         _ => way.host_port,
     };
     let Ok(ip) = address.parse::<IpAddr>() else { return Some((address, way.host_port, None)) };
-    let other = node.parse().ok().filter(|node: &IpAddr| node.is_ipv4() != ip.is_ipv4());
+    let of_node = [node.address.parse().ok(), node.other_family];
+    let other = of_node.into_iter().flatten().find(|node| node.is_ipv4() != ip.is_ipv4());
     let tagged = other
         .filter(|_| way.other_family.is_some())
         .map(|other| TaggedAddress { address: other.to_string(), port: number(other) });

@@ -21,10 +21,12 @@ mod labels;
 mod meta;
 mod model;
 mod name;
+mod operator_tags;
 mod ports;
 mod tags;
 mod warnings;
 
+pub use address::is_reachable;
 pub use container::{Container, Error, Health, Network, NetworkMode, Probe};
 pub use derive::instances;
 pub use duration::parse as parse_duration;
@@ -33,4 +35,5 @@ pub use model::{
     Check, CheckKind, Derived, DockerHealth, Instance, Node, Options, Status, TaggedAddress,
     Warning, Weights,
 };
+pub use operator_tags::OperatorTags;
 pub use ports::{Binding, Port, Protocol};

@@ -11,7 +11,7 @@ use crate::warnings::Warnings;
 /// Consul takes 64 entries for a service; this many are left for labels beside those kept for us.
 const LIMIT: usize = 48;
 /// The keys that no label sets, whether or not they are there: who owns an instance hangs on them.
-const OURS: [&str; 9] = [
+const OURS: [&str; 10] = [
     "managed-by",
     "registrator-host",
     "registrator-hash",
@@ -21,6 +21,7 @@ const OURS: [&str; 9] = [
     "compose-project",
     "compose-service",
     "event-time",
+    "registered-time",
 ];
 
 /// Returns the Meta of the instance at `port`.

@@ -152,6 +152,15 @@ pub struct Node {
     pub name: String,
     /// Where published ports are reached: the Consul agent's advertised address.
     pub address: String,
+    /// Its address in the other family, if it has one.
+    pub other_family: Option<IpAddr>,
+}
+
+impl Node {
+    /// Makes a node that has an address in one family only.
+    pub fn new(name: impl Into<String>, address: impl Into<String>) -> Self {
+        Self { name: name.into(), address: address.into(), other_family: None }
+    }
 }
 
 /// What the operator decides for all containers.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use services::{CheckKind, Container, Derived, Instance, Node, Options, Status, instances, unique};
 
 fn node() -> Node {
-    Node { name: "node1".into(), address: "192.0.2.1".into() }
+    Node::new("node1", "192.0.2.1")
 }
 
 /// A running container `app` of the image `acme/web:1`, with `labels` and published `ports`.
@@ -298,6 +298,17 @@ fn in_another_containers_network_its_ports_and_address_count() {
     assert_eq!((derived.instances[0].service.as_str(), derived.instances[0].port), ("guest", 8080));
     let orphan = instances(&guest, &Options::default(), &node(), &|_| None);
     assert_eq!((orphan.instances.len(), orphan.warnings.len()), (0, 1));
+}
+
+#[test]
+fn a_helper_in_another_containers_network_is_no_service() {
+    let owner = Container::from_inspect(&document(json!({}), port80())).unwrap();
+    let mut helper = document(json!({}), json!({}));
+    helper["HostConfig"] = json!({"NetworkMode": "container:owner"});
+    helper["NetworkSettings"] = json!({});
+    let helper = Container::from_inspect(&helper).unwrap();
+    let derived = instances(&helper, &Options::default(), &node(), &|_| Some(&owner));
+    assert_eq!((derived.instances, derived.warnings), (vec![], vec![]));
 }
 
 // New engines leave out fields that the ancestor read: NetworkSettings.IPAddress and the empty Ports.

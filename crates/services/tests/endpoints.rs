@@ -13,7 +13,7 @@ fn document(labels: Value, ports: Value, networks: Value) -> Value {
 }
 
 fn on(node: &str, document: &Value, options: &Options) -> Derived {
-    let node = Node { name: "node1".into(), address: node.into() };
+    let node = Node::new("node1", node);
     instances(&Container::from_inspect(document).unwrap(), options, &node, &|_| None)
 }
 
@@ -190,7 +190,7 @@ fn a_container_whose_ports_are_not_published_is_registered_without_if_it_asks() 
 #[test]
 fn a_guest_of_a_guest_uses_the_network_at_the_end_and_a_circle_is_no_network() {
     let guest = |id: &str, of: &str| {
-        let mut document = document(json!({}), json!({}), json!({}));
+        let mut document = document(json!({"SERVICE_NAME": id}), json!({}), json!({}));
         document["Id"] = json!(id);
         document["HostConfig"] = json!({"NetworkMode": format!("container:{of}")});
         Container::from_inspect(&document).unwrap()
@@ -206,7 +206,7 @@ fn a_guest_of_a_guest_uses_the_network_at_the_end_and_a_circle_is_no_network() {
         "right" => Some(&right),
         _ => None,
     };
-    let node = Node { name: "node1".into(), address: "192.0.2.1".into() };
+    let node = Node::new("node1", "192.0.2.1");
     assert_eq!(instances(&two, &Options::default(), &node, &known).instances[0].port, 8080);
     let circle = instances(&left, &Options::default(), &node, &known);
     assert_eq!((circle.instances, circle.warnings.len()), (vec![], 1));

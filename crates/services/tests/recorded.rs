@@ -92,7 +92,7 @@ fn derive(
     containers: &BTreeMap<String, Container>,
     options: &Options,
 ) -> BTreeMap<String, Derived> {
-    let node = Node { name: "node1".into(), address: "192.0.2.1".into() };
+    let node = Node::new("node1", "192.0.2.1");
     let owner = |id: &str| containers.values().find(|one| one.id == id);
     let derived = |one: &Container| instances(one, options, &node, &owner);
     containers.iter().map(|(name, one)| (name.clone(), derived(one))).collect()
@@ -154,7 +154,7 @@ fn every_engine_says_how_a_container_stops_and_how_it_ended() {
         assert!(!stopped.running && stopped.exit_code == 3, "{engine}");
         assert_eq!(
             (stopped.stop_signal.as_str(), stopped.stop_timeout),
-            ("SIGTERM", 10),
+            ("SIGTERM", 60),
             "{engine}"
         );
         assert!(all.values().all(|one| one.started_at.starts_with("20")), "{engine}");

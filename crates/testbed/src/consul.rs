@@ -51,12 +51,6 @@ impl Consul {
         self.ports.http
     }
 
-    /// Returns the port of its DNS server.
-    #[must_use]
-    pub fn dns_port(&self) -> u16 {
-        self.ports.dns
-    }
-
     /// Returns the name of its node.
     #[must_use]
     pub fn node(&self) -> &str {

@@ -34,11 +34,27 @@ static COUNT: AtomicU32 = AtomicU32::new(0);
 /// What runs as process 1: it collects the dead until it is killed.
 const REAPER: &str = "ip link set lo up; hostname \"$1\"; while :; do sleep 3600 & wait $!; done";
 
+/// Runs Podman as a server in the folder `$1` at the address `$2`. It wants to give its containers more files than a
+/// machine may allow, so what this one allows is said; what it keeps in /run stays in its namespace.
+const PODMAN: &str = r#"mount -t tmpfs tmpfs /run && cd "$1" && echo $$ >dockerd.pid
+limit() { [ "$1" = unlimited ] && echo -1 || echo "$1"; }
+files=$(limit "$(ulimit -Hn)") processes=$(limit "$(ulimit -Hu)")
+echo "[engine]
+lock_type = \"file\"
+[containers]
+default_ulimits = [\"nofile=$files:$files\", \"nproc=$processes:$processes\"]" >containers.conf
+CONTAINERS_CONF=$PWD/containers.conf exec podman --root "$PWD/data" --runroot "$PWD/exec" --tmpdir "$PWD/tmp" \
+  --network-config-dir "$PWD/net" --storage-driver vfs --cgroup-manager cgroupfs system service --time 0 "$2""#;
+
 /// A Docker Engine, gone when dropped.
 #[derive(Debug)]
 pub struct Docker {
     folder: TempDir,
     args: Vec<String>,
+    /// The folder of its programs, if they are not the machine's own.
+    programs: Option<PathBuf>,
+    /// Whether it is Podman, which speaks Docker's API.
+    podman: bool,
     reaper: Process,
     /// Process 1 of the namespaces, as seen from outside.
     init: i32,
@@ -58,8 +74,34 @@ impl Docker {
     /// # Panics
     /// If one of the programs needed is not installed.
     pub fn start_with(args: &[&str]) -> anyhow::Result<Self> {
+        Self::start_from(None, false, args)
+    }
+
+    /// Starts Podman instead, as a server of Docker's API.
+    ///
+    /// # Panics
+    /// If one of the programs needed is not installed.
+    pub fn podman() -> anyhow::Result<Self> {
+        Self::start_from(None, true, &[])
+    }
+
+    /// Starts the engine of a Debian suite, which is fetched into `target` if it is not there:
+    /// `bookworm` has an old one (20.10), `sid` the newest.
+    ///
+    /// # Panics
+    /// If one of the programs needed is not installed.
+    pub fn start_of(suite: &str) -> anyhow::Result<Self> {
+        let crate_folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let fetched = Command::new(crate_folder.join("engine.sh")).arg(suite).output()?;
+        let said = String::from_utf8_lossy(&fetched.stderr);
+        ensure!(fetched.status.success(), "crates/testbed/engine.sh {suite}: {}", said.trim());
+        let programs = crate_folder.join(format!("../../target/engine-{suite}/bin"));
+        Self::start_from(Some(programs.canonicalize()?), false, &[])
+    }
+
+    fn start_from(programs: Option<PathBuf>, podman: bool, args: &[&str]) -> anyhow::Result<Self> {
         for (program, package) in [
-            ("dockerd", "docker.io"),
+            if podman { ("podman", "podman") } else { ("dockerd", "docker.io") },
             ("docker", "docker-cli"),
             ("busybox", "busybox-static"),
             ("unshare", "util-linux"),
@@ -80,7 +122,7 @@ impl Docker {
         let reaper = Process::spawn(&unshare, Some(&log))?;
         let init = first_child(reaper.pid())?;
         let args = args.iter().map(ToString::to_string).collect();
-        let engine = Self { folder, args, reaper, init };
+        let engine = Self { folder, args, programs, podman, reaper, init };
         engine.launch()?;
         engine.import()?;
         Ok(engine)
@@ -96,6 +138,11 @@ impl Docker {
     #[must_use]
     pub fn url(&self) -> String {
         format!("unix://{}", self.socket().display())
+    }
+
+    /// Returns its version, such as `26.1.5`.
+    pub fn version(&self) -> anyhow::Result<String> {
+        self.cli(&["version", "--format", "{{.Server.Version}}"])
     }
 
     /// Returns its folder, which holds its data, its log and whatever a test puts there.
@@ -123,7 +170,11 @@ impl Docker {
     /// Starts a container of [`IMAGE`] that sleeps, and returns its ID: `docker run -d NAME` with
     /// these further arguments of `run`.
     pub fn run(&self, name: &str, args: &[&str]) -> anyhow::Result<String> {
+        let cgroup = self.cgroup();
         let mut words = vec!["run", "-d", "--init", "--name", name];
+        if self.podman {
+            words.extend(["--cgroup-parent", &cgroup]);
+        }
         words.extend_from_slice(args);
         words.extend_from_slice(&[IMAGE, "sleep", "infinity"]);
         self.cli(&words)
@@ -181,11 +232,21 @@ impl Docker {
         let path = |name: &str| self.folder.path().join(name).display().to_string();
         let log = File::options().create(true).append(true).open(path("dockerd.log"))?;
         let _ = fs::remove_file(path("dockerd.pid"));
-        self.inside("setsid")
-            .args(["dockerd", "--data-root", &path("data"), "--exec-root", &path("exec")])
-            .args(["--pidfile", &path("dockerd.pid"), "--host", &self.url(), "--log-level=warn"])
-            .args(["--cgroup-parent", &self.cgroup()])
-            .args(&self.args)
+        let paths = std::env::var_os("PATH").unwrap_or_default();
+        let paths = self.programs.iter().cloned().chain(std::env::split_paths(&paths));
+        let paths = std::env::join_paths(paths)?;
+        let mut server = self.inside("setsid");
+        if self.podman {
+            server.args(["bash", "-c", PODMAN, "podman", &path(""), &self.url()]);
+        } else {
+            server
+                .args(["dockerd", "--data-root", &path("data"), "--exec-root", &path("exec")])
+                .args(["--pidfile", &path("dockerd.pid"), "--host", &self.url()])
+                .args(["--log-level=warn", "--cgroup-parent", &self.cgroup()])
+                .args(&self.args);
+        }
+        server
+            .env("PATH", paths)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

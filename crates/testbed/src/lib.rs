@@ -6,3 +6,4 @@ pub mod docker;
 pub mod haproxy;
 pub mod port;
 pub mod process;
+pub mod tls;

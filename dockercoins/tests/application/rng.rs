@@ -70,20 +70,29 @@ async fn five_at_once_are_served_one_after_the_other() {
     let http = Http::new();
     let url = format!("http://{address}/32");
     http.get(&format!("http://{address}/")).await;
-    let requests: Vec<_> = (0..5)
-        .map(|_| {
-            let (http, url) = (http.clone(), url.clone());
-            tokio::spawn(async move { http.get(&url).await })
-        })
-        .collect();
-    let mut ends = Vec::new();
-    for request in requests {
-        ends.push(request.await.unwrap().took);
+    let mut all = Vec::new();
+    // A machine that is busy with something else may be late; never is one early.
+    for _ in 0..4 {
+        let requests: Vec<_> = (0..5)
+            .map(|_| {
+                let (http, url) = (http.clone(), url.clone());
+                tokio::spawn(async move { http.get(&url).await })
+            })
+            .collect();
+        let mut ends = Vec::new();
+        for request in requests {
+            ends.push(request.await.unwrap().took.as_millis());
+        }
+        ends.sort_unstable();
+        for (place, took) in (1..).zip(&ends) {
+            assert!(*took >= place * 100 - 5, "served at the same time: {ends:?}");
+        }
+        if (1..).zip(&ends).all(|(place, took)| *took <= place * 100 + 60) {
+            return;
+        }
+        all.push(ends);
     }
-    ends.sort();
-    for (place, took) in (1..).zip(ends) {
-        assert_took(took, place * 100 - 5..=place * 100 + 60);
-    }
+    panic!("late each time, in milliseconds: {all:?}");
 }
 
 #[tokio::test]

@@ -7,10 +7,30 @@ use crate::mirror::Keys;
 use crate::plan::Action;
 
 impl Controller {
+    /// Deletes the keys of what goes; tells whether all must be compared afterwards, or `None` if the keys are to be
+    /// left alone until they are tried again.
+    pub(super) async fn prepare_keys(&mut self, actions: &[Action]) -> Option<bool> {
+        if self.clock.keys.is_some() {
+            return None;
+        }
+        let prepared = async {
+            let everything = self.refresh_mirror().await?;
+            self.remove_keys(actions, everything).await?;
+            Ok(everything)
+        };
+        match prepared.await {
+            Ok(everything) => Some(everything),
+            Err(error) => {
+                self.keys_done(Err(error));
+                None
+            }
+        }
+    }
+
     /// Asks what the keys are, if that is not known; tells whether all must be compared.
-    pub(super) async fn refresh_mirror(&mut self) -> Result<bool, consul::Error> {
+    async fn refresh_mirror(&mut self) -> Result<bool, consul::Error> {
         let Some(mirror) = &mut self.parts.mirror else { return Ok(false) };
-        if !mirror.stale {
+        if !mirror.is_doubted() {
             return Ok(false);
         }
         let (desired, actual) = (&self.desired, &self.actual);
@@ -24,33 +44,39 @@ impl Controller {
         Ok(true)
     }
 
-    /// Deletes the keys of instances that go, and (`everything`) of those that are not there.
-    pub(super) async fn remove_keys(
+    /// Deletes the keys of instances that go or change their name, and (`everything`) of those that
+    /// are not there.
+    async fn remove_keys(
         &mut self,
-        removals: &[Action],
+        actions: &[Action],
         everything: bool,
     ) -> Result<(), consul::Error> {
         let Some(mirror) = &mut self.parts.mirror else { return Ok(()) };
-        let gone: BTreeSet<&str> = removals
+        let concerned: BTreeSet<&str> = actions
             .iter()
             .filter_map(|action| match action {
                 Action::Deregister(id) => Some(id.as_str()),
+                Action::Register(desired) => Some(desired.registration.id.as_str()),
                 _ => None,
             })
             .collect();
+        if concerned.is_empty() && !everything {
+            return Ok(());
+        }
         let actual = self.actual.as_ref();
         let keys: Vec<_> = mirror
             .held()
             .keys()
             .filter(|key| {
                 let id = mirror.id(key);
+                let concerned = concerned.contains(id);
+                if !concerned && !everything {
+                    return false;
+                }
                 match self.desired.get(id) {
                     Some(desired) => **key != mirror.key(desired),
                     // What is still registered is not yet looked at.
-                    None => {
-                        gone.contains(id)
-                            || (everything && actual.is_some_and(|all| !all.contains_key(id)))
-                    }
+                    None => concerned || actual.is_some_and(|all| !all.contains_key(id)),
                 }
             })
             .cloned()
@@ -79,7 +105,7 @@ impl Controller {
         if others > 0 {
             tracing::warn!(keys = others, "another node holds keys of the same IDs, they stay its");
         }
-        if mirror.stale {
+        if mirror.is_doubted() {
             self.due = true;
         }
         Ok(())

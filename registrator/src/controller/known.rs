@@ -23,15 +23,20 @@ pub(crate) struct Known {
     pub(crate) desired: Vec<Arc<Desired>>,
     /// The latest event that led us to it, in nanoseconds since 1970.
     pub(crate) event_time: Option<i64>,
+    /// The latest one that was answered by a registration.
+    answered: Option<i64>,
     /// What was said about it already.
     pub(crate) warnings: BTreeSet<String>,
     drain: Option<(String, Instant)>,
+    /// What was wanted of one that has ended: its agent may forget it.
+    pub(crate) left: Vec<Arc<Desired>>,
 }
 
 impl Known {
-    /// Returns a container that ended, and whose instances stay for this reason.
-    pub(crate) fn buried(tombstone: Option<String>) -> Self {
-        Self { tombstone, ..Self::default() }
+    /// Returns this container after its end; its instances stay for this reason.
+    pub(crate) fn buried(self, tombstone: Option<String>) -> Self {
+        let left = if self.desired.is_empty() { self.left } else { self.desired };
+        Self { tombstone, left, ..Self::default() }
     }
 
     /// Replaces the instances, `without_commands` leaving out checks that the agent would refuse.
@@ -68,6 +73,13 @@ impl Known {
     /// Ends the drain, as the container was started again.
     pub(crate) fn revive(&mut self) {
         self.drain = None;
+    }
+
+    /// Returns the time of the latest event, the first time that it is answered by a registration.
+    pub(crate) fn answer_event(&mut self) -> Option<i64> {
+        let time = self.event_time.filter(|_| self.answered != self.event_time);
+        self.answered = self.event_time;
+        time
     }
 
     /// Returns an instance under another ID.

@@ -1,26 +1,30 @@
 //! Looking at containers: lists and inspections, beside the loop.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use services::{Container, NetworkMode};
+use services::Container;
+use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
-use super::known::Known;
-use super::{Controller, Inspected, ListedAll, chain};
+use super::{Controller, Found, Inspected, ListedAll, chain};
 use crate::args::Deregister;
 use crate::ending;
 
 /// How many inspections run at a time.
 const AT_A_TIME: usize = 8;
+/// How many are begun or wait for their turn by themselves, so that a pass under way holds none up.
+const AHEAD: usize = 32;
+/// So many are enough for a pass, however many more wait: it goes on while these are registered.
+const BATCH: usize = 32;
 /// How long until a failed list or inspection is tried again; Docker being away altogether is
 /// noticed by whoever reads its events.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Who is looked at, and who is to be.
-#[derive(Default)]
 pub(crate) struct Look {
     /// Whether everything is to be listed.
     pub(crate) everywhere: bool,
@@ -38,8 +42,37 @@ pub(crate) struct Look {
     /// Being inspected; true = something happened since.
     busy: BTreeMap<String, bool>,
     failed: Vec<String>,
+    /// How often in a row a container, or the list (an empty name), could not be looked at.
+    failures: BTreeMap<String, u32>,
+    /// The signal that was sent to one that is still to be inspected.
+    killed: BTreeMap<String, String>,
     /// Inspected since the list was asked for: newer than what it says.
     newer: BTreeSet<String>,
+    turns: Arc<Semaphore>,
+    /// How many were inspected since the last pass.
+    fresh: usize,
+}
+
+impl Default for Look {
+    fn default() -> Self {
+        Self {
+            everywhere: false,
+            listed: false,
+            inspections: JoinSet::new(),
+            listing: JoinSet::new(),
+            retry: None,
+            fingerprints: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            asked: BTreeMap::new(),
+            busy: BTreeMap::new(),
+            failed: Vec::new(),
+            failures: BTreeMap::new(),
+            killed: BTreeMap::new(),
+            newer: BTreeSet::new(),
+            turns: Arc::new(Semaphore::new(AT_A_TIME)),
+            fresh: 0,
+        }
+    }
 }
 
 impl Look {
@@ -54,6 +87,18 @@ impl Look {
         }
     }
 
+    /// Notes down the signal that was sent to a container, if it is still to be inspected.
+    pub(crate) fn killed(&mut self, id: &str, signal: &str) {
+        if self.is_pending(id) {
+            self.killed.insert(id.to_owned(), signal.to_owned());
+        }
+    }
+
+    /// Forgets the signal: something else happened to the container since.
+    pub(crate) fn forget_signal(&mut self, id: &str) {
+        self.killed.remove(id);
+    }
+
     /// Asks again for what failed.
     pub(crate) fn again(&mut self) {
         for id in std::mem::take(&mut self.failed) {
@@ -61,9 +106,24 @@ impl Look {
         }
     }
 
-    /// Tells whether more containers are to be looked at than can be at a time.
+    /// Tells whether it pays to wait for more: more containers are to be looked at than can be at
+    /// a time, and only a few have been.
     pub(crate) fn is_crowded(&self) -> bool {
-        !self.waiting.is_empty()
+        let waiting = self.waiting.len() + self.busy.len();
+        waiting > AT_A_TIME && self.fresh < BATCH
+    }
+
+    /// Notes down that a pass works with what was inspected so far.
+    pub(crate) fn passed(&mut self) {
+        self.fresh = 0;
+    }
+
+    /// Notes down that a container, or the list (an empty name), could not be looked at; tells whether that is worth
+    /// a warning: the first time may be an engine that is about to go.
+    fn fail(&mut self, id: &str) -> bool {
+        let failures = self.failures.entry(id.to_owned()).or_default();
+        *failures += 1;
+        *failures == 2
     }
 
     /// Tells whether a container, by its short ID, is still to be looked at.
@@ -89,13 +149,20 @@ impl Controller {
             let (engine, all) = (engine.clone(), self.parts.keep.deregister != Deregister::Always);
             self.look.listing.spawn(async move { engine.list(all).await });
         }
-        while self.look.busy.len() < AT_A_TIME
+        while self.look.busy.len() < AHEAD
             && let Some(id) = self.look.waiting.pop_front()
         {
             self.look.busy.insert(id.clone(), false);
-            let engine = engine.clone();
+            let templates = self.tags.has_templates();
+            let (engine, turns) = (engine.clone(), self.look.turns.clone());
             self.look.inspections.spawn(async move {
-                let inspected = engine.inspect(&id).await;
+                let _turn = turns.acquire().await;
+                let inspected = engine.inspect(&id).await.map(|document| {
+                    let document = document?;
+                    let container = Container::from_inspect(&document);
+                    // Large, and there may be many.
+                    Some((container, if templates { document } else { Value::Null }))
+                });
                 (id, inspected)
             });
         }
@@ -105,16 +172,19 @@ impl Controller {
         let listed = match listed {
             Ok(Ok(listed)) => listed,
             Ok(Err(error)) => {
-                tracing::debug!(
-                    error = chain(&error),
-                    "the containers cannot be listed, will retry"
-                );
+                let error = chain(&error);
+                if self.look.fail("") {
+                    tracing::warn!(error, "the containers cannot be listed, will retry");
+                } else {
+                    tracing::debug!(error, "the containers cannot be listed, will retry");
+                }
                 self.look.retry = Some(Instant::now() + PAUSE);
                 self.look.everywhere = true;
                 return;
             }
             Err(_) => return,
         };
+        self.look.failures.retain(|id, _| listed.iter().any(|one| one.id == *id));
         let before = std::mem::take(&mut self.look.fingerprints);
         for one in &listed {
             let unchanged = before.get(&one.id) == Some(&one.fingerprint)
@@ -144,9 +214,17 @@ impl Controller {
             self.look.asked.remove(&id);
         }
         match inspected {
-            Ok(document) => self.learn(&id, document, event_time),
+            Ok(found) => {
+                self.look.failures.remove(&id);
+                self.learn(&id, found, event_time);
+            }
             Err(error) => {
-                tracing::debug!(id, error = chain(&error), "cannot be inspected, will retry");
+                let error = chain(&error);
+                if self.look.fail(&id) {
+                    tracing::warn!(id, error, "a container cannot be inspected, will retry");
+                } else {
+                    tracing::debug!(id, error, "a container cannot be inspected, will retry");
+                }
                 self.look.failed.push(id);
                 self.look.retry = Some(Instant::now() + PAUSE);
             }
@@ -154,21 +232,22 @@ impl Controller {
     }
 
     /// Takes over what Docker says about a container.
-    fn learn(&mut self, id: &str, document: Option<Value>, event_time: Option<i64>) {
+    fn learn(&mut self, id: &str, found: Option<Found>, event_time: Option<i64>) {
         self.due = true;
+        self.look.fresh += 1;
         self.look.newer.insert(id.to_owned());
         let short = id.get(..12).unwrap_or(id).to_owned();
-        let container = document.as_ref().map(Container::from_inspect).transpose();
-        let container = match container {
-            Ok(container) => container,
-            Err(error) => {
+        let found = match found {
+            Some((Ok(container), document)) => Some((container, document)),
+            Some((Err(error), _)) => {
                 tracing::warn!(container = short, error = chain(&error), "cannot be understood");
                 self.parts.metrics.warnings.inc();
                 None
             }
+            None => None,
         };
-        match (container, document) {
-            (Some(container), Some(document)) if container.running => {
+        match found {
+            Some((container, document)) if container.running => {
                 self.ended.remove(&short);
                 let known = self.containers.entry(id.to_owned()).or_default();
                 known.tombstone = None;
@@ -186,22 +265,27 @@ impl Controller {
                 }
                 self.derive(id);
                 self.derive_guests(id, &name);
+                if let Some(signal) = self.look.killed.remove(id) {
+                    self.drain(id, &signal);
+                }
             }
-            (Some(container), Some(_)) => {
+            Some((container, _)) => {
                 let policy = self.parts.keep.deregister;
                 let reason =
                     ending::tombstone(policy, container.exit_code, container.out_of_memory);
                 self.end(id, short, reason);
             }
-            _ => self.end(id, short, None),
+            None => self.end(id, short, None),
         }
     }
 
     fn end(&mut self, id: &str, short: String, tombstone: Option<String>) {
+        self.look.forget_signal(id);
         let name = self.containers.get(id).and_then(|known| known.container.as_ref());
         let name = name.map(|container| container.name.clone());
         if tombstone.is_some() {
-            self.containers.insert(id.to_owned(), Known::buried(tombstone));
+            let known = self.containers.remove(id).unwrap_or_default();
+            self.containers.insert(id.to_owned(), known.buried(tombstone));
         } else {
             self.containers.remove(id);
             self.ended.insert(short);
@@ -209,63 +293,6 @@ impl Controller {
         if let Some(name) = name {
             self.derive_guests(id, &name);
         }
-    }
-
-    /// Works out the instances of a container.
-    fn derive(&mut self, id: &str) {
-        let Some(known) = self.containers.get(id) else { return };
-        let Some(container) = &known.container else { return };
-        let mut options = self.parts.options.clone();
-        options.tags.clone_from(&known.tags);
-        let owner = |wanted: &str| {
-            let named =
-                |known: &&Known| known.container.as_ref().is_some_and(|one| one.name == wanted);
-            let known = self.containers.get(wanted);
-            known.or_else(|| self.containers.values().find(named))?.container.as_ref()
-        };
-        let derived = services::instances(container, &options, &self.parts.node, &owner);
-        let name = container.name.clone();
-        for warning in derived.warnings {
-            self.warn(id, &name, warning.to_string());
-        }
-        if let Some(known) = self.containers.get_mut(id) {
-            known.set_instances(derived.instances, self.without_commands);
-        }
-    }
-
-    /// Works out again the instances of all containers that use this one's network.
-    fn derive_guests(&mut self, id: &str, name: &str) {
-        let guests: Vec<_> = self
-            .containers
-            .iter()
-            .filter(|(_, known)| {
-                known.container.as_ref().is_some_and(|guest| {
-                    matches!(&guest.network_mode, NetworkMode::Container(host) if host == id || host == name)
-                })
-            })
-            .map(|(guest, _)| guest.clone())
-            .collect();
-        for guest in guests {
-            self.derive(&guest);
-        }
-    }
-
-    /// Works out all instances again, after what shapes them has changed.
-    pub(crate) fn derive_all(&mut self) {
-        for id in self.containers.keys().cloned().collect::<Vec<_>>() {
-            self.derive(&id);
-        }
-    }
-
-    /// Says what is wrong with a container, once.
-    pub(crate) fn warn(&mut self, id: &str, name: &str, problem: String) {
-        let Some(known) = self.containers.get_mut(id) else { return };
-        if known.warnings.contains(&problem) {
-            return;
-        }
-        self.parts.metrics.warnings.inc();
-        tracing::warn!(container = name, problem, "a setting cannot be used");
-        known.warnings.insert(problem);
     }
 }
 
@@ -290,9 +317,25 @@ impl Controller {
     }
 
     /// Returns what is wanted and what is, side by side.
-    pub(crate) fn rows(&self) -> Vec<crate::list::Row> {
-        let nothing = BTreeMap::new();
-        let actual = self.actual.as_ref().unwrap_or(&nothing);
+    pub(crate) fn rows(&self) -> Vec<crate::list::Row<'_>> {
+        static NOTHING: BTreeMap<String, crate::model::Actual> = BTreeMap::new();
+        let actual = self.actual.as_ref().unwrap_or(&NOTHING);
         crate::list::rows(&self.desired, actual, &self.parts.node.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_is_kept_for_one_that_is_still_to_be_inspected_and_for_nobody_else() {
+        let mut look = Look::default();
+        look.at("new".into(), 1);
+        look.killed("new", "15");
+        look.killed("strange", "15");
+        assert_eq!(look.killed.iter().collect::<Vec<_>>(), [(&"new".into(), &"15".into())]);
+        look.forget_signal("new");
+        assert!(look.killed.is_empty());
     }
 }

@@ -2,33 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures_util::stream::{self, StreamExt};
 use tokio::time::Instant;
 
-use super::{Controller, DOUBT, JOURNAL_PAUSE, chain};
-use crate::guard;
-use crate::model::{Actual, CONTAINER, Desired};
+use super::doubts::container;
+use super::known::Known;
+use super::{Controller, JOURNAL_PAUSE};
+use crate::model::{Actual, Desired, REGISTERED_TIME};
 use crate::plan::{Action, applied, plan};
 use crate::registration;
 
 /// How many instances are worked on at a time.
 const AT_A_TIME: usize = 8;
-/// How long what Consul refuses for good is left alone, unless it changes.
-const REFUSAL_PAUSE: Duration = Duration::from_secs(30);
-
-/// What an agent says that must not run commands.
-const SCRIPTS_DISABLED: &str = "Scripts are disabled";
-
-/// What Consul refused to register.
-#[derive(Debug)]
-pub(crate) struct Refusal {
-    desired: Arc<Desired>,
-    error: String,
-    until: Instant,
-}
-
 /// What came of an action.
 struct Outcome {
     action: Action,
@@ -49,6 +36,7 @@ impl Controller {
         if !self.look.listed {
             return;
         }
+        self.look.passed();
         self.desired = self.assemble();
         let actual = self.actual.as_ref().expect("asked above");
         let kept = self.kept(actual);
@@ -62,7 +50,7 @@ impl Controller {
         self.parts.metrics.pass_seconds.observe(started.elapsed().as_secs_f64());
         match done {
             Ok(()) => self.succeed(),
-            Err(error) => self.fail(&error),
+            Err(error) => self.refused_to(&error),
         }
         let running = self.containers.values().filter(|known| known.container.is_some()).count();
         self.parts.metrics.containers.set(i64::try_from(running).unwrap_or_default());
@@ -110,12 +98,9 @@ impl Controller {
         let (services, checks) =
             tokio::try_join!(client.agent_services(None), client.agent_checks(None))?;
         self.actual = Some(Actual::all(services, checks));
+        self.has_answered = true;
         if !self.journal_loaded {
-            let key = self.parts.journal_key.clone().unwrap_or_default();
-            if let Some(pair) = client.kv_get(&key, &consul::Query::default()).await?.value {
-                self.journal.load(&pair.value);
-            }
-            self.journal_loaded = true;
+            self.load_journal().await;
         }
         Ok(())
     }
@@ -154,6 +139,10 @@ impl Controller {
         }
         for known in self.containers.iter().filter(|(_, known)| known.tombstone.is_some()) {
             let (id, reason) = (known.0, known.1.tombstone.as_deref().unwrap_or_default());
+            for desired in &known.1.left {
+                let desired = registration::tombstone(&Actual::of(desired), reason);
+                all.entry(desired.registration.id.clone()).or_insert_with(|| Arc::new(desired));
+            }
             for actual in self.actual.iter().flat_map(BTreeMap::values) {
                 let ours = actual.is_owned_by(&self.parts.node.name);
                 if ours && container(actual).is_some_and(|short| id.starts_with(short)) {
@@ -165,83 +154,14 @@ impl Controller {
         all
     }
 
-    /// Returns what must not be removed now: instances of containers that were not yet looked at,
-    /// and without --cleanup those of containers that nobody saw ending.
-    fn kept(&self, actual: &BTreeMap<String, Actual>) -> BTreeSet<String> {
-        let stays = |actual: &Actual| {
-            let Some(short) = container(actual) else { return !self.parts.keep.cleanup };
-            self.look.is_pending(short) || (!self.parts.keep.cleanup && !self.is_confirmed(short))
-        };
-        actual
-            .iter()
-            .filter(|(id, actual)| {
-                !self.desired.contains_key(*id)
-                    && actual.is_owned_by(&self.parts.node.name)
-                    && stays(actual)
-            })
-            .map(|(id, _)| id.clone())
-            .collect()
-    }
-
-    /// Tells whether Docker itself said of this very container that it ended or changed.
-    fn is_confirmed(&self, short: &str) -> bool {
-        self.ended.contains(short) || self.containers.keys().any(|id| id.starts_with(short))
-    }
-
-    /// Takes the removals out if there are suspiciously many that nobody confirmed, and has Docker
-    /// asked again.
-    fn guard(&mut self, actions: &mut Vec<Action>) {
-        let Some(actual) = &self.actual else { return };
-        let unconfirmed = |action: &Action| match action {
-            Action::Deregister(id) => {
-                let short = actual.get(id).and_then(container).unwrap_or_default();
-                !self.is_confirmed(short)
-            }
-            _ => false,
-        };
-        let removals = actions.iter().filter(|action| unconfirmed(action)).count();
-        let owned = actual.values().filter(|one| one.is_owned_by(&self.parts.node.name)).count();
-        let suspicious = guard::is_suspicious(removals, owned, self.parts.keep.max_removal);
-        if suspicious && !self.believe {
-            actions.retain(|action| !unconfirmed(action));
-            if self.clock.doubt.is_none() {
-                tracing::warn!(
-                    removals,
-                    owned,
-                    "much would be removed at once, docker is asked again"
-                );
-                self.parts.metrics.guarded.inc();
-                self.clock.doubt = Some(Instant::now() + DOUBT);
-            }
-        }
-    }
-
-    /// Leaves out what Consul refused a moment ago, unless it has changed since.
-    fn leave_refused(&mut self, actions: &mut Vec<Action>) {
-        let now = Instant::now();
-        let desired = &self.desired;
-        self.refused.retain(|id, refusal| desired.get(id) == Some(&refusal.desired));
-        actions.retain(|action| match action {
-            Action::Register(one) => {
-                self.refused.get(&one.registration.id).is_none_or(|refusal| refusal.until <= now)
-            }
-            _ => true,
-        });
-    }
-
-    /// Applies actions: keys go before instances, and come after them.
+    /// Applies actions: keys go before instances, and come after them. Instances do not wait for keys that cannot be
+    /// written.
     async fn carry_out(&mut self, actions: Vec<Action>) -> Result<(), consul::Error> {
         let mut trouble = None;
         let mut touched: BTreeSet<String> = BTreeSet::new();
-        let everything = self.refresh_mirror().await.unwrap_or_else(|error| {
-            trouble = Some(error);
-            false
-        });
+        let everything = self.prepare_keys(&actions).await;
         let (removals, rest): (Vec<_>, Vec<_>) =
             actions.into_iter().partition(|action| matches!(action, Action::Deregister(_)));
-        if let Err(error) = self.remove_keys(&removals, everything).await {
-            trouble = Some(error);
-        }
         // What concerns one instance keeps its order: registrations first, then the rest.
         let (registrations, rest): (Vec<_>, Vec<_>) =
             rest.into_iter().partition(|action| matches!(action, Action::Register(_)));
@@ -261,10 +181,14 @@ impl Controller {
                 }
             }
         }
-        if let Err(error) = self.write_keys(&touched, everything).await {
-            trouble = Some(error);
+        if let Some(everything) = everything {
+            let written = self.write_keys(&touched, everything).await;
+            self.keys_done(written);
         }
-        self.ended.clear();
+        // What could not be removed is confirmed to have ended for the next pass, too.
+        let left: BTreeSet<&str> =
+            self.actual.iter().flat_map(BTreeMap::values).filter_map(container).collect();
+        self.ended.retain(|short| left.contains(short.as_str()));
         if self.journal.changed && self.clock.journal.is_none() {
             self.clock.journal = Some(Instant::now() + JOURNAL_PAUSE);
         }
@@ -299,8 +223,8 @@ impl Controller {
                     let told = &desired.registration;
                     let address = format!("{}:{}", told.address, told.port);
                     tracing::info!(id, service = told.name, address, "registered");
-                    let known = self.containers.get(&desired.container);
-                    if let Some(time) = known.and_then(|known| known.event_time) {
+                    let known = self.containers.get_mut(&desired.container);
+                    if let Some(time) = known.and_then(Known::answer_event) {
                         self.parts.metrics.observe_since(time);
                     }
                     if !actual.contains_key(id) {
@@ -334,45 +258,21 @@ impl Controller {
             Err(error) => self.refuse(action, error),
         }
     }
-
-    /// Notes down what the agent refused to register, which keeps nobody else from being
-    /// registered; passes other errors on.
-    fn refuse(&mut self, action: Action, error: consul::Error) -> Result<(), consul::Error> {
-        let (Action::Register(desired), consul::Error::Status { message, .. }) = (action, &error)
-        else {
-            return Err(error);
-        };
-        if message.contains(SCRIPTS_DISABLED) && !self.without_commands {
-            tracing::warn!(
-                "the agent runs no commands: SERVICE_CHECK_SCRIPT and _CMD are left out"
-            );
-            self.without_commands = true;
-            self.derive_all();
-            self.due = true;
-            return Ok(());
-        }
-        let id = desired.registration.id.clone();
-        let text = chain(&error);
-        if self.refused.get(&id).is_none_or(|refusal| refusal.error != text) {
-            tracing::warn!(id, error = text, "consul refuses to register it, will retry");
-            self.parts.metrics.warnings.inc();
-        }
-        let until = Instant::now() + REFUSAL_PAUSE;
-        self.clock.retry.get_or_insert(until);
-        self.refused.insert(id, Refusal { desired, error: text, until });
-        Ok(())
-    }
-}
-
-fn container(actual: &Actual) -> Option<&str> {
-    actual.service.meta.get(CONTAINER).map(String::as_str).filter(|short| !short.is_empty())
 }
 
 async fn carry_out(client: &consul::Client, action: &Action) -> Result<(), consul::Error> {
     match action {
         Action::Deregister(id) => client.deregister(id).await,
-        Action::Register(desired) => client.register(&desired.registration).await,
+        Action::Register(desired) => client.register(&stamped(&desired.registration)).await,
         Action::Maintain(id, reason) => client.maintenance(id, reason.as_deref()).await,
         Action::Beat(check, beat) => client.ttl(check, beat.status, &beat.note).await,
     }
+}
+
+/// Returns a registration with the time at which the agent is told: whoever reads it there knows how long that took.
+fn stamped(registration: &consul::Registration) -> consul::Registration {
+    let mut stamped = registration.clone();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    stamped.meta.insert(REGISTERED_TIME.into(), now.as_nanos().to_string());
+    stamped
 }

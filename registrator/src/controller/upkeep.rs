@@ -5,6 +5,7 @@ use tokio::task::JoinError;
 use tokio::time::Instant;
 
 use super::{Controller, JOURNAL_PAUSE, NEIGHBOUR_PAUSE, chain, neighbour_pause};
+use crate::mirror::Doubt;
 
 impl Controller {
     /// Keeps the session of the keys alive.
@@ -17,7 +18,7 @@ impl Controller {
                 self.parts.metrics.sessions_lost.inc();
                 self.due = true;
             }
-            Err(error) => self.fail(&error),
+            Err(error) => self.keys_done(Err(error)),
         }
     }
 
@@ -33,15 +34,67 @@ impl Controller {
             };
             self.beats.insert(check.clone(), now + beat.ttl / 3);
             if let Err(error) = self.parts.client.ttl(&check, beat.status, &beat.note).await {
-                self.fail(&error);
+                self.refused_to(&error);
                 return;
             }
         }
     }
 
-    /// Notes down that Consul did not do what it was asked, and when to try again.
+    /// Notes down that the agent did not do something, and when to try again. If it answered at all, what else there
+    /// is to do does not wait.
+    pub(super) fn refused_to(&mut self, error: &consul::Error) {
+        if error.status().is_none() {
+            return self.fail(error);
+        }
+        self.doubt_consul(Doubt::Ours);
+        let pause = neighbour_pause(&mut self.delays, &mut self.failing_since);
+        self.clock.retry = Some(Instant::now() + pause);
+        let text = chain(error);
+        if self.refusal.as_ref() != Some(&text) {
+            tracing::warn!(error = text, "consul did not do what it was asked, will retry");
+        }
+        self.refusal = Some(text);
+    }
+
+    /// Notes down what came of the keys; where they cannot be written, when to try again.
+    pub(super) fn keys_done(&mut self, done: Result<(), consul::Error>) {
+        let Err(error) = done else {
+            if self.keys_failing_since.take().is_some() {
+                tracing::info!("the keys are written again");
+            }
+            self.keys_delays.reset();
+            return;
+        };
+        if let Some(mirror) = &mut self.parts.mirror {
+            mirror.doubt(Doubt::All);
+        }
+        if self.keys_failing_since.is_none() {
+            let error = chain(&error);
+            tracing::warn!(error, "the keys are not written, the catalog is; will retry");
+        }
+        let pause = neighbour_pause(&mut self.keys_delays, &mut self.keys_failing_since);
+        self.clock.keys = Some(Instant::now() + pause);
+    }
+
+    /// Takes over the journal of a run before this one, if it can be read now.
+    pub(super) async fn load_journal(&mut self) {
+        let key = self.parts.journal_key.clone().unwrap_or_default();
+        match self.parts.client.kv_get(&key, &consul::Query::default()).await {
+            Ok(answer) => {
+                if let Some(pair) = answer.value {
+                    self.journal.load(&pair.value);
+                }
+                self.journal_loaded = true;
+            }
+            Err(error) => {
+                tracing::debug!(error = chain(&error), "the journal cannot be read, will retry");
+            }
+        }
+    }
+
+    /// Notes down that the agent could not be asked, and when to try again.
     pub(super) fn fail(&mut self, error: &consul::Error) {
-        self.doubt_consul();
+        self.doubt_consul(Doubt::All);
         let pause = neighbour_pause(&mut self.delays, &mut self.failing_since);
         self.clock.retry = Some(Instant::now() + pause);
         let away = error.status().is_none_or(|status| status >= 500 || status == 403);
@@ -55,10 +108,10 @@ impl Controller {
     }
 
     /// Forgets what Consul has: a request that was not answered may have been carried out.
-    pub(super) fn doubt_consul(&mut self) {
+    pub(super) fn doubt_consul(&mut self, keys: Doubt) {
         self.actual = None;
         if let Some(mirror) = &mut self.parts.mirror {
-            mirror.stale = true;
+            mirror.doubt(keys);
         }
     }
 
@@ -66,6 +119,7 @@ impl Controller {
     pub(super) fn succeed(&mut self) {
         self.delays.reset();
         self.failing_since = None;
+        self.refusal = None;
         if let Some(since) = self.consul_away.take() {
             tracing::info!(after = ?since.elapsed(), "consul is back");
         }
@@ -75,7 +129,7 @@ impl Controller {
 
     /// Tells the listener whether we can do our work.
     pub(super) fn tell_readiness(&self) {
-        let readiness = if self.consul_away.is_some() || self.actual.is_none() {
+        let readiness = if self.consul_away.is_some() || !self.has_answered {
             Readiness::NotReady("consul does not answer".into())
         } else if self.parts.engine.borrow().is_none() {
             Readiness::NotReady("docker does not answer".into())
@@ -98,7 +152,8 @@ impl Controller {
             return;
         }
         if !self.writing.is_empty() || !self.journal_loaded {
-            self.clock.journal = Some(Instant::now() + JOURNAL_PAUSE);
+            let pause = if self.journal_loaded { JOURNAL_PAUSE } else { NEIGHBOUR_PAUSE };
+            self.clock.journal = Some(Instant::now() + pause);
             return;
         }
         self.journal.changed = false;

@@ -2,75 +2,16 @@
 
 use std::time::Duration;
 
-use consul::{Registration, Status};
+use consul::{Registration, Status, TxnOp};
+use testbed::consul::{Consul, free_port};
+use testbed::docker::Docker;
 
-use crate::world::World;
+use crate::operate::get;
+use crate::world::{Bed, World};
 
 /// Lets enough time pass that a registrator no longer asks for the events before.
 fn forget_events() {
     std::thread::sleep(Duration::from_millis(1_500));
-}
-
-#[test]
-fn with_on_success_a_failed_container_stays_critical_until_it_is_removed() {
-    let world = World::new();
-    let run = |name: &str, command: &str| {
-        let words = ["run", "-d", "--expose", "80", "--name", name, "busybox", "sh", "-c", command];
-        world.docker.cli(&words).unwrap();
-    };
-    // 255 is no signal, 0 is a success, and one that was stopped did not fail.
-    run("failed", "sleep 2; exit 255");
-    run("ended", "sleep 2; exit 0");
-    run("stopped", "sleep 600");
-    world.start(&["--deregister", "on-success"]);
-    let ids = || world.services().into_keys().collect::<Vec<_>>();
-    world.until("all three", || ids().len() == 3);
-    world.docker.cli(&["kill", "stopped"]).unwrap();
-    world.until("the failed one is left", || ids() == ["node1:failed:80"]);
-    let status = |status: Status| {
-        let checks = world.checks();
-        let health = checks.get("node1:failed:80:docker-health");
-        health.is_some_and(|health| health.status == status)
-    };
-    world.until("it is critical", || status(Status::Critical));
-    // It is not dangling: a look at everything leaves it, and so does a successor.
-    world.stop_registrator();
-    world.start(&["--deregister", "on-success"]);
-    std::thread::sleep(Duration::from_secs(1));
-    world.until("still there", || ids() == ["node1:failed:80"] && status(Status::Critical));
-    world.docker.cli(&["start", "failed"]).unwrap();
-    world.until("as good as new", || {
-        ids() == ["node1:failed:80"]
-            && !world.checks().contains_key("node1:failed:80:docker-health")
-    });
-    world.docker.cli(&["rm", "-f", "failed"]).unwrap();
-    world.until("gone", || ids().is_empty());
-}
-
-#[test]
-fn two_registrators_at_one_agent_leave_each_others_instances_alone() {
-    let world = World::new();
-    world.ask(async |client| {
-        for (id, host) in [("other:gone:80", "node2"), ("node1:gone:80", "node1")] {
-            let meta = [("managed-by", "registrator"), ("registrator-host", host)];
-            let meta = meta.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
-            let service =
-                Registration { id: id.into(), name: "web".into(), meta, ..Default::default() };
-            client.register(&service).await.unwrap();
-        }
-        // Looks like one of ours by its ID, and is somebody else's.
-        let service =
-            Registration { id: "node1:x:80".into(), name: "web".into(), ..Default::default() };
-        client.register(&service).await.unwrap();
-    });
-    world.start(&[]);
-    world.until("ours is gone", || !world.services().contains_key("node1:gone:80"));
-    assert!(world.services().contains_key("other:gone:80"));
-    assert!(
-        world
-            .ask(async |client| client.agent_services(None).await.unwrap())
-            .contains_key("node1:x:80")
-    );
 }
 
 #[test]
@@ -117,7 +58,7 @@ fn a_dry_run_tells_what_would_change_and_changes_nothing() {
 
 #[test]
 fn the_list_shows_what_is_wanted_and_what_is() {
-    let world = World::new();
+    let mut world = World::new();
     world.run("one", &[]);
     world.start(&[]).settle();
     world.stop_registrator();
@@ -129,8 +70,14 @@ fn the_list_shows_what_is_wanted_and_what_is() {
         rows.as_array().unwrap().iter().map(|row| (&row["id"], &row["state"])).collect();
     assert_eq!(format!("{states:?}").matches("dangling").count(), 1, "{rows}");
     assert_eq!(format!("{states:?}").matches("missing").count(), 1, "{rows}");
-    let table = String::from_utf8(world.output(&["--internal", "list"]).stdout).unwrap();
-    assert!(table.starts_with("SERVICE") && table.lines().count() == 3, "{table}");
+    let table = world.output(&["--internal", "list"]).stdout;
+    let text = String::from_utf8_lossy(&table);
+    assert!(text.starts_with("SERVICE") && text.lines().count() == 3, "{text}");
+    // What is set in the environment is known to the daemon, and to commands run beside it.
+    assert_ne!(world.output(&["list"]).stdout, table);
+    world.set("REGISTRATOR_INTERNAL", "true");
+    world.set("REGISTRATOR_EXPLICIT", "");
+    assert_eq!(world.output(&["list"]).stdout, table);
 }
 
 #[test]
@@ -145,6 +92,24 @@ fn on_exit_instances_go_or_are_put_into_maintenance_if_wanted() {
     world.until("back in service", || !maintained());
     world.stop_registrator();
     assert!(world.services().is_empty() && world.keys("services/").is_empty());
+}
+
+#[test]
+fn while_docker_is_away_readiness_says_so_and_the_end_is_as_wanted_all_the_same() {
+    let mut world = World::on(Bed::Own(Docker::start().unwrap()), Consul::start().unwrap());
+    let port = free_port().unwrap();
+    world.set("LISTEN", &format!("127.0.0.1:{port}"));
+    world.run("one", &[]);
+    world.start(&["--on-exit", "deregister", "--resync", "1s"]).settle();
+    world.until("ready", || get(port, "/readyz").contains("200 OK"));
+    world.docker.kill().unwrap();
+    world.until("not ready", || get(port, "/readyz").contains("docker does not answer"));
+    // A resync has come and nobody has listed the containers since: Consul has to be asked again.
+    std::thread::sleep(Duration::from_secs(2));
+    assert!(get(port, "/readyz").contains("docker does not answer"));
+    assert_eq!(world.services().len(), 1);
+    world.stop_registrator();
+    assert!(world.services().is_empty());
 }
 
 #[test]
@@ -174,6 +139,29 @@ fn what_is_changed_or_removed_by_hand_is_put_right() {
     });
     world.until("ours again", || world.services().contains_key("node1:one:80"));
     assert_eq!(name(), "busybox");
+    world.settle();
+}
+
+#[test]
+fn keys_that_somebody_removed_or_wrote_are_put_right_at_the_next_look() {
+    let world = World::new();
+    for name in ["one", "two", "three"] {
+        world.run(name, &[]);
+    }
+    world.start(&["--resync", "1s"]).settle();
+    let key = |name: &str| format!("services/busybox/node1:{name}:80");
+    let value = |name: &str| world.keys("services/").remove(&key(name)).map(|pair| pair.value);
+    let before = value("two").unwrap();
+    world.ask(async |client| {
+        let spoil = TxnOp::Set { key: key("two"), value: b"spoilt".to_vec() };
+        client.txn(&[TxnOp::Delete { key: key("one") }, spoil]).await.unwrap();
+    });
+    assert_ne!(value("two").unwrap(), before);
+    world.within(crate::world::SOON, || {
+        let now = value("two").unwrap_or_default();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        if now == before { Ok(()) } else { Err(format!("{} was {}", text(&now), text(&before))) }
+    });
     world.settle();
 }
 
@@ -228,23 +216,6 @@ fn a_check_that_the_agent_refuses_costs_neither_the_instance_nor_others() {
 }
 
 #[test]
-fn heartbeats_keep_a_ttl_check_passing() {
-    let world = World::new();
-    world.run("alive", &["--label", "SERVICE_CHECK_TTL=2s"]);
-    world.start(&[]).settle();
-    let passing = || {
-        let checks = world.checks();
-        checks
-            .values()
-            .any(|check| check.service_id == "node1:alive:80" && check.status == Status::Passing)
-    };
-    for _ in 0..50 {
-        assert!(passing(), "{:?}", world.checks());
-        std::thread::sleep(Duration::from_millis(100));
-    }
-}
-
-#[test]
 fn dockers_health_is_a_check_with_the_output_of_the_last_probe() {
     let world = World::new();
     world.start(&[]);
@@ -272,19 +243,10 @@ fn containers_that_share_a_network_follow_its_owner() {
     let world = World::new();
     world.start(&[]);
     world.run("owner", &[]);
-    world.docker.run("guest", &["--network", "container:owner"]).unwrap();
+    let says_what_it_is = ["--network", "container:owner", "--label", "SERVICE_NAME=guest"];
+    world.docker.run("guest", &says_what_it_is).unwrap();
+    world.docker.run("helper", &["--network", "container:owner"]).unwrap();
     world.until("both", || world.services().len() == 2);
     let services = world.services();
     assert_eq!(services["node1:guest:80"].address, services["node1:owner:80"].address);
-}
-
-#[test]
-fn published_ports_are_registered_at_the_nodes_address_with_both_families_as_one() {
-    let world = World::new();
-    world.start(&["--internal=false"]);
-    world.docker.run("web", &["-p", "18080:80", "-p", "18081:81"]).unwrap();
-    world.until("both ports", || world.services().len() == 2);
-    let services = world.services();
-    let ports: Vec<_> = services.values().map(|one| (one.name.as_str(), one.port)).collect();
-    assert_eq!(ports, [("busybox-80", 18080), ("busybox-81", 18081)]);
 }

@@ -9,7 +9,8 @@ use testbed::consul::{Consul, free_port};
 
 use crate::world::World;
 
-fn get(port: u16, path: &str) -> String {
+/// Returns what the listener answers, head and body.
+pub(crate) fn get(port: u16, path: &str) -> String {
     let mut answer = String::new();
     if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) {
         let request = format!("GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");

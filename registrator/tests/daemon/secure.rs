@@ -1,43 +1,49 @@
 //! Access rules, TLS, secrets, and containers that mean harm.
 
 use std::fs;
-use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use testbed::consul::{Consul, free_port};
-use testbed::docker::Docker;
-use testbed::process::Process;
+use testbed::tls::{Certificates, SecureDocker, forward};
 
 use crate::world::World;
 
 /// A token that may do everything, and must never be seen.
 const MASTER: &str = "5e5a3e00-0000-4000-8000-00000000beef";
 
-fn openssl(folder: &Path, line: &str) {
-    let words = line.split_whitespace();
-    let output = Command::new("openssl").args(words).current_dir(folder).output();
-    let output = output.expect("openssl is not installed: apt-get install openssl");
-    assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+/// Makes a token with a policy of these rules.
+fn token(world: &World, policy: &str) -> String {
+    let file = world.consul.folder().join("policy.hcl");
+    fs::write(&file, policy).unwrap();
+    let rules = format!("@{}", file.display());
+    world.consul.command(&["acl", "policy", "create", "-name", "ours", "-rules", &rules]).unwrap();
+    let create = ["acl", "token", "create", "-policy-name", "ours", "-format", "json"];
+    let created = world.consul.command(&create).unwrap();
+    let created: serde_json::Value = serde_json::from_str(&created).unwrap();
+    created["SecretID"].as_str().unwrap().to_owned()
 }
 
-/// Writes `ca.pem`, and `cert.pem` and `key.pem` for a server and client on this machine.
-fn certificates(folder: &Path) {
-    fs::write(
-        folder.join("names"),
-        "subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n",
-    )
-    .unwrap();
-    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
-    openssl(
-        folder,
-        &format!("req -x509 {key} -keyout ca-key.pem -out ca.pem -days 2 -subj /CN=tests"),
-    );
-    openssl(folder, &format!("req {key} -keyout key.pem -out request.pem -subj /CN=localhost"));
-    openssl(
-        folder,
-        "x509 -req -in request.pem -CA ca.pem -CAkey ca-key.pem -CAcreateserial -days 2 -extfile names -out cert.pem",
-    );
+#[test]
+fn a_token_that_may_write_no_keys_registers_services_all_the_same() {
+    let mut world = World::with(Consul::options().deny_all_but(MASTER).start().unwrap());
+    world.look_with(MASTER);
+    world.set("CONSUL_HTTP_TOKEN", MASTER);
+    let policy = world.output(&["--kv-prefix=", "acl-policy"]).stdout;
+    let token = token(&world, &String::from_utf8(policy).unwrap());
+    world.set("CONSUL_HTTP_TOKEN", &token);
+    world.run("one", &[]);
+    world.start(&[]);
+    world.until("registered", || world.services().contains_key("node1:one:80"));
+    world.until("said", || world.log().contains("the keys are not written"));
+    // Nothing waits for the keys from now on either.
+    for name in ["two", "three"] {
+        world.run(name, &[]);
+        let id = format!("node1:{name}:80");
+        world.until("another", || world.services().contains_key(&id));
+    }
+    assert!(world.keys("services/").is_empty());
+    assert!(!world.log().contains("consul is away"), "{}", world.log());
+    assert_eq!(world.log().matches("the keys are not written").count(), 1, "{}", world.log());
 }
 
 #[test]
@@ -47,16 +53,7 @@ fn the_printed_policy_is_enough_where_everything_else_is_denied() {
     world.set("CONSUL_HTTP_TOKEN", MASTER);
     let policy = String::from_utf8(world.output(&["acl-policy"]).stdout).unwrap();
     assert!(policy.contains("agent \"node1\""), "{policy}");
-    let file = world.consul.folder().join("policy.hcl");
-    fs::write(&file, &policy).unwrap();
-    let rules = format!("@{}", file.display());
-    world.consul.command(&["acl", "policy", "create", "-name", "ours", "-rules", &rules]).unwrap();
-    let created = world
-        .consul
-        .command(&["acl", "token", "create", "-policy-name", "ours", "-format", "json"])
-        .unwrap();
-    let created: serde_json::Value = serde_json::from_str(&created).unwrap();
-    let token = created["SecretID"].as_str().unwrap();
+    let token = token(&world, &policy);
     // The token's file is empty of use at first, and is read again when it changes.
     let token_file = world.consul.folder().join("token");
     fs::write(&token_file, "00000000-1111-2222-3333-444444444444").unwrap();
@@ -65,7 +62,7 @@ fn the_printed_policy_is_enough_where_everything_else_is_denied() {
     world.run("one", &["--label", "SERVICE_CHECK_TTL=30s"]);
     world.start(&["--log", "debug"]);
     world.until("refused", || world.log().contains("waiting for consul"));
-    fs::write(&token_file, token).unwrap();
+    fs::write(&token_file, &token).unwrap();
     world.settle();
     world.docker.cli(&["pause", "one"]).unwrap();
     world.until("critical", || world.checks().contains_key("node1:one:80:docker-health"));
@@ -73,17 +70,16 @@ fn the_printed_policy_is_enough_where_everything_else_is_denied() {
     world.until("journal", || !world.keys("services-events/").is_empty());
     world.docker.cli(&["stop", "one"]).unwrap();
     world.settle();
-    for secret in [token, MASTER, "444444444444"] {
+    for secret in [token.as_str(), MASTER, "444444444444"] {
         assert!(!world.log().contains(secret), "a token was logged");
     }
 }
 
 #[test]
 fn consul_is_spoken_to_over_tls_with_a_certificate_of_our_own_and_checked() {
-    let folder = tempfile::tempdir().unwrap();
-    certificates(folder.path());
+    let certificates = Certificates::new().unwrap();
     let port = free_port().unwrap();
-    let file = |name: &str| folder.path().join(name).display().to_string();
+    let file = |name: &str| certificates.file(name);
     let config = serde_json::json!({
         "ports": {"https": port}, "ca_file": file("ca.pem"), "cert_file": file("cert.pem"),
         "key_file": file("key.pem"), "verify_incoming_https": true,
@@ -108,47 +104,19 @@ fn consul_is_spoken_to_over_tls_with_a_certificate_of_our_own_and_checked() {
 
 #[test]
 fn docker_is_spoken_to_over_tcp_with_and_without_tls() {
-    let folder = tempfile::tempdir().unwrap();
-    certificates(folder.path());
-    let file = |name: &str| folder.path().join(name).display().to_string();
-    let engine = Docker::start_with(&[
-        "--host",
-        "tcp://127.0.0.1:2376",
-        "--tlsverify",
-        "--tlscacert",
-        &file("ca.pem"),
-        "--tlscert",
-        &file("cert.pem"),
-        "--tlskey",
-        &file("key.pem"),
-    ])
-    .unwrap();
+    let engine = SecureDocker::start().unwrap();
     engine.run("far", &["--expose", "80"]).unwrap();
     let mut world = World::new();
-    // The engine listens in a network of its own: this is the way in.
-    let forward = |to: &str| {
-        let port = free_port().unwrap();
-        let mut socat = Command::new("socat");
-        socat.arg(format!("TCP-LISTEN:{port},bind=127.0.0.1,reuseaddr,fork")).arg(to);
-        let process = Process::spawn(socat.stderr(Stdio::null()), None).unwrap();
-        (port, process)
-    };
-    let plain = forward(&format!("UNIX-CONNECT:{}", engine.socket().display()));
-    world.set("DOCKER_HOST", &format!("tcp://127.0.0.1:{}", plain.0));
+    let to = format!("UNIX-CONNECT:{}", engine.socket().display());
+    let (port, _way) = forward(&to).unwrap();
+    world.set("DOCKER_HOST", &format!("tcp://127.0.0.1:{port}"));
     world.start(&[]);
     world.until("over tcp", || world.services().contains_key("node1:far:80"));
     world.kill_registrator();
     engine.cli(&["rename", "far", "farther"]).unwrap();
-    let mut inside = engine.inside("socat");
-    let inside = inside.args(["STDIO", "TCP:127.0.0.1:2376"]);
-    let words: Vec<_> = inside.get_args().map(|word| word.to_string_lossy().into_owned()).collect();
-    let script = folder.path().join("inside");
-    fs::write(&script, format!("#!/bin/sh\nexec nsenter {}\n", words.join(" "))).unwrap();
-    Command::new("chmod").arg("+x").arg(&script).status().unwrap();
-    let tls = forward(&format!("EXEC:{}", script.display()));
-    world.set("DOCKER_HOST", &format!("tcp://127.0.0.1:{}", tls.0));
+    world.set("DOCKER_HOST", &engine.secure_url());
     world.set("DOCKER_TLS_VERIFY", "1");
-    world.set("DOCKER_CERT_PATH", &folder.path().display().to_string());
+    world.set("DOCKER_CERT_PATH", &engine.certificates().folder().display().to_string());
     world.start(&[]);
     world.until("over TLS", || world.services().contains_key("node1:farther:80"));
 }
@@ -228,6 +196,7 @@ fn bad_usage_is_told_in_one_line_and_ends_with_status_two() {
     let world = World::new();
     for (args, word) in [
         (&["--ip", "nonsense"][..], "--ip"),
+        (&["--ip", "127.0.0.1"], "reach"),
         (&["--docker-host", "ssh://h"], "ssh://h"),
         (&["nonsense://h"], "registry"),
         (&["--max-removal", "101"], "--max-removal"),

@@ -3,13 +3,15 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
+use std::ops::Deref;
 use std::process::{Command, Output};
-use std::sync::MutexGuard;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use consul::{AgentService, Check, Client, Config, KvPair, Query};
 use testbed::consul::Consul;
-use testbed::docker::{self, Docker};
+use testbed::docker::Docker;
 use testbed::process::Process;
 use tokio::runtime::Runtime;
 
@@ -18,9 +20,55 @@ pub(crate) const SOON: Duration = Duration::from_secs(5);
 /// How often it is looked at meanwhile.
 const POLL: Duration = Duration::from_millis(20);
 
+/// How long it must stay so.
+const AGAIN: Duration = Duration::from_millis(50);
+
+/// The engines that tests share, each test one of them for itself.
+const ENGINES: usize = 2;
+
+/// The engine of a test.
+pub(crate) enum Bed {
+    /// One that the next test takes over.
+    Shared(MutexGuard<'static, Docker>),
+    /// One that goes with the test.
+    Own(Docker),
+}
+
+impl Deref for Bed {
+    type Target = Docker;
+
+    fn deref(&self) -> &Docker {
+        match self {
+            Self::Shared(engine) => engine,
+            Self::Own(engine) => engine,
+        }
+    }
+}
+
+/// Returns a shared engine that no other test uses, without containers.
+fn engine() -> MutexGuard<'static, Docker> {
+    static ALL: [OnceLock<Mutex<Docker>>; ENGINES] = [const { OnceLock::new() }; ENGINES];
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    loop {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed) % ENGINES;
+        let engine = ALL[number].get_or_init(|| Mutex::new(Docker::start().unwrap()));
+        let engine = match engine.try_lock() {
+            Ok(engine) => engine,
+            // What a failed test left behind is cleared away like anything else.
+            Err(TryLockError::Poisoned(engine)) => PoisonError::into_inner(engine),
+            Err(TryLockError::WouldBlock) => {
+                std::thread::sleep(POLL);
+                continue;
+            }
+        };
+        engine.clear().unwrap();
+        return engine;
+    }
+}
+
 /// An engine without containers, an agent without services, and a registrator if started.
 pub(crate) struct World {
-    pub(crate) docker: MutexGuard<'static, Docker>,
+    pub(crate) docker: Bed,
     pub(crate) consul: Consul,
     pub(crate) registrator: RefCell<Option<Process>>,
     client: Client,
@@ -37,7 +85,11 @@ impl World {
 
     /// Prepares an engine, and takes this agent.
     pub(crate) fn with(consul: Consul) -> Self {
-        let docker = docker::shared();
+        Self::on(Bed::Shared(engine()), consul)
+    }
+
+    /// Takes this engine and this agent.
+    pub(crate) fn on(docker: Bed, consul: Consul) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let client = Client::new(&Config::from_uri(&consul.url()).unwrap()).unwrap();
         let folder = tempfile::tempdir().unwrap();
@@ -149,9 +201,14 @@ impl World {
     }
 
     /// Waits until what is registered is what runs, each container with one exposed port, and the
-    /// keys say the same.
+    /// keys say the same. Once is not enough: an engine lists a container for a moment after it said that it stopped,
+    /// and until the next look at it its instance is right.
     pub(crate) fn settle(&self) {
-        self.within(SOON, || self.difference());
+        self.within(SOON, || {
+            self.difference()?;
+            std::thread::sleep(AGAIN);
+            self.difference()
+        });
     }
 
     /// Returns how what is registered differs from what runs, or from the keys.

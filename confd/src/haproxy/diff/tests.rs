@@ -114,6 +114,7 @@ fn apply(state: &mut State, ops: &[Op]) {
     for Op { server, change, .. } in ops {
         if let Change::Add { address, weight, checked, ready, .. } = change {
             let actual = Actual {
+                id: 0,
                 address: Some(*address),
                 weight: *weight,
                 maintenance: !ready,

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::model::{AgentSelf, AgentService, Check, Status};
 use crate::query::Query;
 use crate::registration::Registration;
-use crate::requests::{Maintenance, ReadSelf, Register, TtlUpdate};
+use crate::requests::{Maintenance, NodeMaintenance, ReadSelf, Register, TtlUpdate};
 
 impl Client {
     /// Asks the agent who it is.
@@ -56,6 +56,12 @@ impl Client {
     pub async fn maintenance(&self, id: &str, reason: Option<&str>) -> Result<(), Error> {
         let reason = reason.map(str::to_owned);
         self.tell(Maintenance { id: id.to_owned(), enable: reason.is_some(), reason }).await
+    }
+
+    /// Begins the maintenance of the agent's whole node, with its reason, or (`None`) ends it.
+    pub async fn node_maintenance(&self, reason: Option<&str>) -> Result<(), Error> {
+        let reason = reason.map(str::to_owned);
+        self.tell(NodeMaintenance { enable: reason.is_some(), reason }).await
     }
 
     /// Sets the status of a TTL check, with a note for people, and starts its clock again.

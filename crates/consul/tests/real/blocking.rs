@@ -168,7 +168,8 @@ async fn an_absent_consul_is_a_retryable_error_that_says_what_was_asked() {
     let client = client(&format!("http://user:sesame@127.0.0.1:{port}"));
     let error = client.health_service("rng", &Query::default()).await.unwrap_err();
     assert!(error.is_retryable());
-    assert_eq!(error.to_string(), "consul did not answer health/service/rng");
+    let expected = format!("consul at http://127.0.0.1:{port} did not answer health/service/rng");
+    assert_eq!(error.to_string(), expected);
     assert!(!format!("{error:?}").contains("sesame"), "{error:?}");
 }
 

@@ -17,7 +17,7 @@ use containers::{documents, json_of, options};
 use legal::faults;
 
 fn node(address: &str) -> Node {
-    Node { name: "node1".into(), address: address.into() }
+    Node::new("node1", address)
 }
 
 fn derive(document: &Value, options: &Options, address: &str) -> Derived {

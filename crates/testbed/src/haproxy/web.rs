@@ -12,7 +12,8 @@ const DRIP: Duration = Duration::from_millis(10);
 
 /// A web server on a free port, stopped when dropped.
 ///
-/// `GET /` answers its name; `/hold` answers without end; `/health` answers 200, or 503 while it is unhealthy.
+/// `GET /` answers its name; `/login/NAME=VALUE` does too, and sets that cookie; `/hold` answers without end; `/health`
+/// answers 200, or 503 while it is unhealthy.
 #[derive(Debug)]
 pub struct Web {
     address: SocketAddr,
@@ -99,7 +100,10 @@ impl Shared {
     }
 
     fn answer_one(&self, request: &str, stream: &mut TcpStream) -> std::io::Result<()> {
-        let (status, body) = match request.split(' ').nth(1).unwrap_or_default() {
+        let path = request.split(' ').nth(1).unwrap_or_default();
+        let cookie = path.strip_prefix("/login/").map(|cookie| format!("Set-Cookie: {cookie}\r\n"));
+        let cookie = cookie.unwrap_or_default();
+        let (status, body) = match path {
             "/health" => {
                 self.checks.fetch_add(1, Ordering::SeqCst);
                 (if self.unhealthy.load(Ordering::SeqCst) { "503 Away" } else { "200 OK" }, "")
@@ -119,7 +123,7 @@ impl Shared {
             }
         };
         let length = body.len();
-        let answer = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n{body}");
+        let answer = format!("HTTP/1.1 {status}\r\n{cookie}Content-Length: {length}\r\n\r\n{body}");
         stream.write_all(answer.as_bytes())
     }
 }

@@ -6,15 +6,15 @@ use tera::{Context, Tera};
 
 /// Tags for every instance.
 #[derive(Debug, Default)]
-pub(crate) struct Tags {
+pub struct OperatorTags {
     texts: Vec<String>,
 }
 
-impl Tags {
+impl OperatorTags {
     /// Reads a list separated by commas; a comma after a backslash, or within a template's braces,
     /// separates nothing.
     #[must_use]
-    pub(crate) fn parse(text: &str) -> Self {
+    pub fn parse(text: &str) -> Self {
         let mut texts = vec![String::new()];
         let (mut depth, mut before) = (0_usize, ' ');
         for character in text.chars() {
@@ -38,13 +38,19 @@ impl Tags {
         Self { texts: texts.into_iter().map(|tag| tag.trim().to_owned()).collect() }
     }
 
+    /// Tells whether any of them is a template.
+    #[must_use]
+    pub fn has_templates(&self) -> bool {
+        self.texts.iter().any(|text| is_template(text))
+    }
+
     /// Returns the tags for a container, given what Docker says about it, and what is wrong with
     /// those that are missing.
     #[must_use]
-    pub(crate) fn of(&self, inspected: &Value) -> (Vec<String>, Vec<String>) {
+    pub fn of(&self, inspected: &Value) -> (Vec<String>, Vec<String>) {
         let (mut tags, mut problems) = (Vec::new(), Vec::new());
         for text in &self.texts {
-            if !text.contains("{{") && !text.contains("{%") {
+            if !is_template(text) {
                 tags.push(text.clone());
                 continue;
             }
@@ -56,6 +62,10 @@ impl Tags {
         }
         (tags, problems)
     }
+}
+
+fn is_template(text: &str) -> bool {
+    text.contains("{{") || text.contains("{%")
 }
 
 fn render(text: &str, inspected: &Value) -> Result<String, String> {
@@ -73,7 +83,7 @@ mod tests {
 
     #[test]
     fn plain_tags_are_kept_in_order() {
-        let (tags, problems) = Tags::parse("b, a,,x\\,y").of(&json!({}));
+        let (tags, problems) = OperatorTags::parse("b, a,,x\\,y").of(&json!({}));
         assert_eq!((tags, problems.len()), (vec!["b".into(), "a".into(), "x,y".into()], 0));
     }
 
@@ -81,14 +91,16 @@ mod tests {
     fn a_template_sees_the_inspected_container_and_may_hold_commas() {
         let inspected = json!({"Config": {"Hostname": "h1"}});
         let (tags, _) =
-            Tags::parse("{{ Config.Hostname }},{% if 1 in [1, 2] %}two{% endif %}").of(&inspected);
+            OperatorTags::parse("{{ Config.Hostname }},{% if 1 in [1, 2] %}two{% endif %}")
+                .of(&inspected);
         assert_eq!(tags, ["h1", "two"]);
     }
 
     #[test]
     fn a_bad_template_costs_its_own_tag_only() {
         for bad in ["{{ Config.Nothing.There }}", "{{ nonsense", "{% if %}"] {
-            let (tags, problems) = Tags::parse(&format!("a,{bad}")).of(&json!({"Config": {}}));
+            let (tags, problems) =
+                OperatorTags::parse(&format!("a,{bad}")).of(&json!({"Config": {}}));
             assert_eq!(tags, ["a"], "{bad}");
             assert_eq!(problems.len(), 1, "{bad}");
         }

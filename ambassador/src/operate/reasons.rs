@@ -1,0 +1,236 @@
+//! Why an instance is served or not. Pure: no I/O, no clock, no async.
+
+use std::collections::BTreeMap;
+
+use consul::{ServiceEntry, Status};
+use serde::Serialize;
+
+use super::report::{Backend, Document, State};
+
+/// One instance, or a container that is none, and what is to be said about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Explained {
+    /// The ID in Consul; of a container that is not registered, its name.
+    pub(crate) id: String,
+    pub(crate) node: String,
+    /// `ip:port`; empty where it is not registered.
+    pub(crate) address: String,
+    /// Whether every ambassador that knows the service serves it.
+    pub(crate) serving: bool,
+    /// Why it is not, or not everywhere.
+    pub(crate) reasons: Vec<String>,
+    /// What each ambassador does with it.
+    pub(crate) ambassadors: BTreeMap<String, String>,
+}
+
+/// Returns what is to be said about a registered instance; `since` is when Docker's own health
+/// check began to fail.
+pub(crate) fn explained(
+    entry: &ServiceEntry,
+    shares: &BTreeMap<String, f64>,
+    documents: &[Document],
+    since: Option<&str>,
+) -> Explained {
+    let service = &entry.service;
+    let mut reasons = health(entry, since);
+    if service.port == 0 {
+        reasons.push("it is registered without a port".to_owned());
+    }
+    if let Some(why) = share(&service.tags, shares) {
+        reasons.push(why);
+    }
+    let mut ambassadors = BTreeMap::new();
+    let mut serving = true;
+    for document in documents {
+        for backend in document.backends_of(&service.name, &[&service.id]) {
+            let (word, why) = at(document, backend, &service.id, &reasons);
+            serving &= word == State::Serving.as_str();
+            ambassadors.insert(document.name(), word);
+            reasons.extend(why);
+        }
+    }
+    if ambassadors.is_empty() {
+        serving = false;
+        reasons.push(format!("no ambassador reports that it knows {:?}", service.name));
+    }
+    Explained {
+        id: service.id.clone(),
+        node: entry.node.name.clone(),
+        address: format!("{}:{}", entry.address(), service.port),
+        serving,
+        reasons,
+        ambassadors,
+    }
+}
+
+/// Returns what Consul has against an instance.
+fn health(entry: &ServiceEntry, since: Option<&str>) -> Vec<String> {
+    let mut reasons = Vec::new();
+    for check in &entry.checks {
+        let whose = if check.service_id.is_empty() { "its node" } else { "it" };
+        if check.is_maintenance() {
+            let why = if check.notes.is_empty() { "no reason given" } else { &check.notes };
+            let word = if why.starts_with("drain") { "drained" } else { "in maintenance" };
+            reasons.push(format!("{whose} is {word}: {why}"));
+        } else if check.status == Status::Critical {
+            let since = since.filter(|_| check.id.ends_with(":docker-health"));
+            let since = since.map(|since| format!(" since {since}")).unwrap_or_default();
+            let output = check.output.trim().lines().next().unwrap_or_default();
+            let output = if output.is_empty() { "no output" } else { output };
+            reasons.push(format!("{whose} is unhealthy{since}: check {:?}: {output}", check.id));
+        }
+    }
+    reasons
+}
+
+/// Returns why an instance gets nothing by its tags.
+fn share(tags: &[String], shares: &BTreeMap<String, f64>) -> Option<String> {
+    if shares.is_empty() {
+        return None;
+    }
+    let own = tags.iter().find_map(|tag| Some((tag, *shares.get(tag)?)));
+    let rest = 100.0 - shares.values().sum::<f64>();
+    match own {
+        Some((tag, share)) if share <= 0.0 => Some(format!("its tag {tag:?} has a share of 0 %")),
+        None if rest <= 0.0 => Some("its tags have no share, and others have 100 %".to_owned()),
+        _ => None,
+    }
+}
+
+/// Returns what one ambassador does with an instance, and why it does not serve it.
+fn at(
+    document: &Document,
+    backend: &Backend,
+    id: &str,
+    known: &[String],
+) -> (String, Option<String>) {
+    let name = document.name();
+    let states = match backend {
+        Backend::States(states) => states,
+        Backend::Counts(counts) => {
+            let serving = counts.get(&State::Serving).copied().unwrap_or(0);
+            let total: u64 = counts.values().sum();
+            let word = if serving == total {
+                "serving".to_owned()
+            } else {
+                format!("{serving} of {total} serving")
+            };
+            return (word, None);
+        }
+    };
+    let Some(state) = states.get(id) else {
+        let why = match (&document.error, known.is_empty()) {
+            (Some(error), _) => Some(format!("{name}: its last change failed: {error}")),
+            (None, true) => Some(format!("{name}: it is not there yet")),
+            (None, false) => None,
+        };
+        return ("absent".to_owned(), why);
+    };
+    let why = match state {
+        State::Serving => return (state.as_str().to_owned(), None),
+        State::Joining => "its weight is 0 until its first check passes",
+        State::Draining => "it is draining: its last connections may end",
+        State::Down => "HAProxy's own check of it fails",
+        State::Held => "it has gone from Consul, but the guard holds it: too many vanished at once",
+        State::LeftOut => "its service is left out: with it the configuration was refused",
+        State::Maintenance => "it is in maintenance",
+        State::Other(word) => word,
+    };
+    let said = *state == State::Maintenance && !known.is_empty();
+    (state.as_str().to_owned(), (!said).then(|| format!("{name}: {why}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use consul::Check;
+
+    use super::*;
+
+    fn entry() -> ServiceEntry {
+        let mut entry = ServiceEntry::default();
+        (entry.node.name, entry.node.address) = ("n1".into(), "10.0.0.1".into());
+        (entry.service.id, entry.service.name) = ("a".into(), "rng".into());
+        (entry.service.port, entry.service.tags) = (80, vec!["v1".into()]);
+        entry
+    }
+
+    fn document(state: Option<State>) -> Document {
+        let states = state.into_iter().map(|state| ("a".to_owned(), state)).collect();
+        Document {
+            node: "n1".into(),
+            id: "haproxy".into(),
+            backends: [("http_rng".to_owned(), Backend::States(states))].into(),
+            ..Document::default()
+        }
+    }
+
+    fn said(entry: &ServiceEntry, state: Option<State>) -> Explained {
+        explained(entry, &BTreeMap::new(), &[document(state)], Some("10:00"))
+    }
+
+    #[test]
+    fn each_state_of_an_ambassador_has_its_reason() {
+        let served = said(&entry(), Some(State::Serving));
+        assert!(served.serving && served.reasons.is_empty(), "{served:?}");
+        assert_eq!(served.address, "10.0.0.1:80");
+        for (state, word) in [
+            (Some(State::Joining), "weight is 0 until its first check passes"),
+            (Some(State::Held), "the guard holds it"),
+            (Some(State::LeftOut), "left out"),
+            (Some(State::Draining), "draining"),
+            (Some(State::Down), "check of it fails"),
+            (None, "not there yet"),
+        ] {
+            let explained = said(&entry(), state);
+            assert!(!explained.serving);
+            assert_eq!(explained.reasons.len(), 1, "{explained:?}");
+            assert!(explained.reasons[0].contains(word), "{explained:?}");
+        }
+    }
+
+    #[test]
+    fn what_consul_knows_is_said_once() {
+        let check = |id: &str, service: &str, notes: &str, output: &str| Check {
+            id: id.into(),
+            service_id: service.into(),
+            notes: notes.into(),
+            output: output.into(),
+            ..Check::default()
+        };
+        for (check, word) in [
+            (check("_service_maintenance:a", "a", "by hand", ""), "it is in maintenance: by hand"),
+            (
+                check("_service_maintenance:a", "a", "draining: SIGTERM", ""),
+                "it is drained: draining: SIGTERM",
+            ),
+            (check("_node_maintenance", "", "", ""), "its node is in maintenance: no reason given"),
+            (
+                check("a:docker-health", "a", "", "no\nmore"),
+                "unhealthy since 10:00: check \"a:docker-health\": no",
+            ),
+            (
+                check("serfHealth", "", "", "gone"),
+                "its node is unhealthy: check \"serfHealth\": gone",
+            ),
+        ] {
+            let mut entry = entry();
+            entry.checks.push(check);
+            let explained = said(&entry, None);
+            assert_eq!(explained.reasons.len(), 1, "{explained:?}");
+            assert!(explained.reasons[0].contains(word), "{explained:?}");
+        }
+    }
+
+    #[test]
+    fn shares_of_nothing_are_said() {
+        let shares = |pairs: &[(&str, f64)]| {
+            pairs.iter().map(|(tag, share)| ((*tag).to_owned(), *share)).collect()
+        };
+        let of = |pairs| share(&entry().service.tags, &shares(pairs));
+        assert_eq!(of(&[]), None);
+        assert_eq!(of(&[("v1", 1.0), ("v2", 99.0)]), None);
+        assert!(of(&[("v1", 0.0), ("v2", 50.0)]).unwrap().contains("0 %"));
+        assert!(of(&[("v2", 100.0)]).unwrap().contains("no share"));
+        assert_eq!(of(&[("v2", 90.0)]), None, "the rest is for the others");
+    }
+}

@@ -1,0 +1,187 @@
+//! What each ambassador reports of itself: the documents that confd keeps in Consul.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use consul::KvPair;
+use serde::{Deserialize, Serialize};
+
+/// Where they are: `ambassadors/<node>/<id>`.
+pub(crate) const PREFIX: &str = "ambassadors/";
+
+/// One ambassador and what it does with each instance.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default)]
+pub(crate) struct Document {
+    pub(crate) node: String,
+    pub(crate) id: String,
+    pub(crate) resource: Option<String>,
+    /// The name of the client's container, for an ambassador that has one client.
+    pub(crate) client: Option<String>,
+    pub(crate) project: Option<String>,
+    pub(crate) generation: u64,
+    pub(crate) applied_at: Option<String>,
+    pub(crate) published_at: Option<String>,
+    /// How old the data was when this was written.
+    pub(crate) data_age_seconds: Option<f64>,
+    pub(crate) event_to_serving_ms: Option<f64>,
+    pub(crate) error: Option<String>,
+    pub(crate) backends: BTreeMap<String, Backend>,
+}
+
+/// The state of each instance, or, where there are very many, the number in each state.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Backend {
+    States(BTreeMap<String, State>),
+    Counts(BTreeMap<State, u64>),
+}
+
+/// What an ambassador does with an instance.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum State {
+    Serving,
+    Joining,
+    Draining,
+    Down,
+    Held,
+    LeftOut,
+    Maintenance,
+    /// A word of a newer confd.
+    #[serde(untagged)]
+    Other(String),
+}
+
+impl Document {
+    /// Reads a document; what is none is left out.
+    pub(crate) fn read(pair: &KvPair) -> Option<Self> {
+        match serde_json::from_slice(&pair.value) {
+            Ok(document) => Some(document),
+            Err(error) => {
+                tracing::warn!(key = pair.key, %error, "not understood");
+                None
+            }
+        }
+    }
+
+    /// Returns when it was written.
+    pub(crate) fn published(&self) -> Option<SystemTime> {
+        humantime::parse_rfc3339(self.published_at.as_deref()?).ok()
+    }
+
+    /// Returns `<node>/<id>`, or `<node>/<client>` where that is known.
+    pub(crate) fn name(&self) -> String {
+        format!("{}/{}", self.node, self.client.as_ref().unwrap_or(&self.id))
+    }
+
+    /// Returns the backends of a service, by name or by one of its instances.
+    pub(crate) fn backends_of<'a>(
+        &'a self,
+        service: &'a str,
+        instances: &'a [&'a str],
+    ) -> impl Iterator<Item = &'a Backend> {
+        self.backends.iter().filter_map(move |(name, backend)| {
+            let named = is_of(name, service);
+            let holds =
+                |id: &&str| matches!(backend, Backend::States(all) if all.contains_key(*id));
+            (named || instances.iter().any(holds)).then_some(backend)
+        })
+    }
+
+    /// Returns what it does with an instance in each backend that has it.
+    pub(crate) fn states(&self, instance: &str) -> impl Iterator<Item = &State> {
+        self.backends.values().filter_map(move |backend| match backend {
+            Backend::States(all) => all.get(instance),
+            Backend::Counts(_) => None,
+        })
+    }
+
+    /// Says why connections to an instance of a service may be left here, if they may.
+    pub(crate) fn keeps(&self, service: &str, instance: &str) -> Option<String> {
+        if let Some(state) = self.states(instance).find(|state| state.may_have_connections()) {
+            return Some(format!("{instance} is {} at {}", state.as_str(), self.name()));
+        }
+        let counted =
+            |backend: &Backend| matches!(backend, Backend::Counts(counts) if !counts.is_empty());
+        self.backends_of(service, &[])
+            .any(counted)
+            .then(|| format!("{} reports numbers only, not {instance}", self.name()))
+    }
+}
+
+/// Tells whether a backend is a service's: it may say before or after the name what it speaks.
+fn is_of(backend: &str, service: &str) -> bool {
+    let bare = backend.strip_prefix("http_").or_else(|| backend.strip_prefix("tcp_"));
+    let bare = bare.unwrap_or(backend);
+    let port = |rest: &str| {
+        rest.starts_with(['_', ':', '-']) && rest[1..].chars().all(|c| c.is_ascii_digit())
+    };
+    bare == service || bare.strip_prefix(service).is_some_and(|rest| rest.len() > 1 && port(rest))
+}
+
+impl State {
+    /// Whether new connections may come, or old ones may still be there.
+    pub(crate) fn may_have_connections(&self) -> bool {
+        // Who is down gets nothing new, but keeps what it had. Into maintenance an instance comes
+        // when its last connection has ended.
+        !matches!(self, Self::LeftOut | Self::Maintenance)
+    }
+
+    /// Returns the word for it.
+    pub(crate) fn as_str(&self) -> &str {
+        match self {
+            Self::Serving => "serving",
+            Self::Joining => "joining",
+            Self::Draining => "draining",
+            Self::Down => "down",
+            Self::Held => "held",
+            Self::LeftOut => "left out",
+            Self::Maintenance => "maintenance",
+            Self::Other(word) => word,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Option<Document> {
+        Document::read(&KvPair { value: text.into(), ..KvPair::default() })
+    }
+
+    #[test]
+    fn states_and_counts_and_words_of_newer_versions_are_read() {
+        let document = read(
+            r#"{"node": "n1", "id": "0123456789ab", "client": null, "generation": 7, "data_age_seconds": 0.5,
+                "backends": {"http_rng": {"n1:rng-1:80": "serving", "n1:rng-2:80": "left_out"},
+                             "tcp_many": {"serving": 800, "joining": 2}, "tcp_new": {"x": "resting"}}}"#,
+        )
+        .unwrap();
+        assert_eq!(document.states("n1:rng-2:80").next(), Some(&State::LeftOut));
+        assert_eq!(document.states("x").next(), Some(&State::Other("resting".into())));
+        let Backend::Counts(counts) = &document.backends["tcp_many"] else { panic!("no counts") };
+        assert_eq!(counts[&State::Serving], 800);
+        assert_eq!(document.backends_of("rng", &[]).count(), 1);
+        assert_eq!(document.backends_of("other", &["x"]).count(), 1);
+        assert_eq!(document.name(), "n1/0123456789ab");
+        assert_eq!(read("nonsense"), None);
+    }
+
+    #[test]
+    fn a_backends_name_tells_its_service() {
+        for (backend, service, is) in [
+            ("http_rng", "rng", true),
+            ("tcp_redis", "redis", true),
+            ("rng", "rng", true),
+            ("rng_80", "rng", true),
+            ("tcp_rng-80", "rng", true),
+            ("http_rng-api", "rng", false),
+            ("http_rng", "ng", false),
+            ("rng_", "rng", false),
+        ] {
+            assert_eq!(is_of(backend, service), is, "{backend} {service}");
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! What a command is about: a service, or a container, and the instances that are meant.
+
+use consul::{Client, Query, ServiceEntry};
+
+/// Instances, by service.
+pub(crate) struct Subject {
+    pub(crate) instances: Vec<ServiceEntry>,
+    /// Whether a service is meant, and so all its instances, later ones too.
+    pub(crate) service: Option<String>,
+}
+
+impl Subject {
+    /// Finds what a word means: a service's name first, else a container's name or ID.
+    pub(crate) async fn find(client: &Client, word: &str) -> Result<Self, consul::Error> {
+        let services = client.catalog_services(&Query::default()).await?.value;
+        if services.contains_key(word) {
+            let instances = entries(client, word).await?;
+            return Ok(Self { instances, service: Some(word.to_owned()) });
+        }
+        let instances = of_container(client, word).await?;
+        Ok(Self { instances, service: None })
+    }
+
+    /// A service with these instances.
+    #[cfg(test)]
+    pub(crate) fn of(service: &str, instances: Vec<ServiceEntry>) -> Self {
+        Self { instances, service: Some(service.to_owned()) }
+    }
+}
+
+/// Returns a service's instances.
+pub(crate) async fn entries(
+    client: &Client,
+    service: &str,
+) -> Result<Vec<ServiceEntry>, consul::Error> {
+    let mut entries = client.health_service(service, &Query::default()).await?.value;
+    entries.sort_by(|one, other| {
+        (&one.node.name, &one.service.id).cmp(&(&other.node.name, &other.service.id))
+    });
+    Ok(entries)
+}
+
+/// Returns a container's instances, on whichever node.
+pub(crate) async fn of_container(
+    client: &Client,
+    word: &str,
+) -> Result<Vec<ServiceEntry>, consul::Error> {
+    let mut found = Vec::new();
+    for service in client.catalog_services(&Query::default()).await?.value.into_keys() {
+        let entries = entries(client, &service).await?;
+        found.extend(entries.into_iter().filter(|entry| is_of(entry, word)));
+    }
+    Ok(found)
+}
+
+/// Tells whether an instance is that of a container, by the container's name or ID.
+fn is_of(entry: &ServiceEntry, word: &str) -> bool {
+    // Registrator's IDs are `<host>:<container>:<port>`, and its Meta has the ID as `docker ps` shows it.
+    let named = entry.service.id.split(':').nth(1) == Some(word);
+    let container = entry.service.meta.get("container").map_or("", String::as_str);
+    let by_id = container.len() >= 4 && word.len() >= 4;
+    named || by_id && (container.starts_with(word) || word.starts_with(container))
+}
+
+#[cfg(test)]
+mod tests {
+    use consul::AgentService;
+
+    use super::*;
+
+    #[test]
+    fn a_container_is_known_by_name_and_by_id_whole_or_short() {
+        let meta = [("container".to_owned(), "0123456789ab".to_owned())];
+        let service = AgentService {
+            id: "n1:coins-rng-1:80".into(),
+            meta: meta.into(),
+            ..AgentService::default()
+        };
+        let entry = ServiceEntry { service, ..ServiceEntry::default() };
+        for (word, is) in [
+            ("coins-rng-1", true),
+            ("0123456789ab", true),
+            ("0123", true),
+            ("0123456789abcdef", true),
+            ("012", false),
+            ("coins-rng", false),
+            ("", false),
+        ] {
+            assert_eq!(is_of(&entry, word), is, "{word}");
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! `ambassador wait`: until every ambassador serves a service, or a container.
+
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use consul::{ServiceEntry, Status};
+use tokio::time::Instant;
+
+use super::report::{Backend, Document, State};
+use super::subject::Subject;
+use super::{Common, Timeout, UNSEEN, until};
+
+/// What to wait for.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Wait {
+    /// A service, or a container's name or ID
+    #[arg(value_name = "SERVICE|CONTAINER")]
+    what: String,
+    #[command(flatten)]
+    timeout: Timeout,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Waits, and says what is missing if it was in vain.
+pub(crate) async fn wait(options: &Wait) -> anyhow::Result<ExitCode> {
+    let client = options.common.client()?;
+    let sure = Instant::now() + UNSEEN;
+    let missing = until(&client, options.timeout.timeout.max(UNSEEN), async |documents| {
+        let subject = Subject::find(&client, &options.what).await?;
+        let missing = missing(&subject, &options.what, documents);
+        let old = || older(&subject, documents).filter(|_| Instant::now() < sure);
+        Ok(missing.or_else(old))
+    })
+    .await?;
+    if options.common.json {
+        println!("{}", serde_json::json!({ "served": missing.is_none(), "missing": missing }));
+    } else if let Some(missing) = &missing {
+        eprintln!("{missing}");
+    }
+    Ok(if missing.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Returns what is still missing.
+fn missing(subject: &Subject, word: &str, documents: &[Document]) -> Option<String> {
+    let healthy: Vec<_> = subject.instances.iter().filter(|one| able(one)).collect();
+    if healthy.is_empty() {
+        return Some(format!("{word:?} has no instance that is registered and healthy"));
+    }
+    if subject.service.is_none() && healthy.len() < subject.instances.len() {
+        return Some(format!("not every instance of {word:?} is healthy"));
+    }
+    let services: std::collections::BTreeSet<_> =
+        healthy.iter().map(|one| one.service.name.as_str()).collect();
+    for service in services {
+        let ids: Vec<_> = healthy
+            .iter()
+            .filter(|one| one.service.name == service)
+            .map(|one| one.service.id.as_str())
+            .collect();
+        let mut ambassadors = 0;
+        for document in documents {
+            for backend in document.backends_of(service, &ids) {
+                ambassadors += 1;
+                if let Some(missing) = missing_there(backend, &ids) {
+                    return Some(format!("{}: {missing}", document.name()));
+                }
+            }
+        }
+        if ambassadors == 0 {
+            return Some(format!("no ambassador reports that it knows {service:?}"));
+        }
+    }
+    None
+}
+
+/// Returns an ambassador that may mean the instance that was registered under the same ID before: it has not reported
+/// since. One to which nothing has changed reports nothing, so this counts for a moment only.
+fn older(subject: &Subject, documents: &[Document]) -> Option<String> {
+    subject.instances.iter().find_map(|one| {
+        let registered = registered(one)?;
+        let old = documents.iter().find(|document| {
+            document.published().is_some_and(|published| published < registered)
+                && document.backends_of(&one.service.name, &[&one.service.id]).next().is_some()
+        })?;
+        Some(format!("{} has not reported since {} came", old.name(), one.service.id))
+    })
+}
+
+/// Returns when an instance was registered, if registrator did.
+fn registered(entry: &ServiceEntry) -> Option<SystemTime> {
+    let nanoseconds = entry.service.meta.get("registered-time")?.parse().ok()?;
+    UNIX_EPOCH.checked_add(Duration::from_nanos(nanoseconds))
+}
+
+fn missing_there(backend: &Backend, ids: &[&str]) -> Option<String> {
+    match backend {
+        Backend::States(states) => ids.iter().find_map(|id| match states.get(*id) {
+            Some(State::Serving) => None,
+            Some(state) => Some(format!("{id} is {}", state.as_str())),
+            None => Some(format!("{id} is not there yet")),
+        }),
+        Backend::Counts(counts) => {
+            let serving = counts.get(&State::Serving).copied().unwrap_or(0);
+            let wanted = ids.len() as u64;
+            (serving < wanted).then(|| format!("serves {serving} of {wanted} instances"))
+        }
+    }
+}
+
+/// Tells whether an instance can be served at all.
+fn able(entry: &ServiceEntry) -> bool {
+    entry.status() < Status::Critical && !entry.in_maintenance() && entry.service.port > 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn subject(ids: &[&str]) -> Subject {
+        let entry = |id: &&str| {
+            let mut entry = ServiceEntry::default();
+            (entry.service.id, entry.service.name, entry.service.port) =
+                ((*id).to_owned(), "rng".into(), 80);
+            entry
+        };
+        Subject::of("rng", ids.iter().map(entry).collect())
+    }
+
+    fn document(node: &str, states: &[(&str, State)]) -> Document {
+        let states = states.iter().map(|(id, state)| ((*id).to_owned(), state.clone())).collect();
+        Document {
+            node: node.into(),
+            id: "haproxy".into(),
+            backends: [("http_rng".to_owned(), Backend::States(states))].into(),
+            ..Document::default()
+        }
+    }
+
+    #[test]
+    fn every_ambassador_must_serve_every_healthy_instance() {
+        let both = subject(&["a", "b"]);
+        let good = document("n1", &[("a", State::Serving), ("b", State::Serving)]);
+        let half = document("n2", &[("a", State::Serving), ("b", State::Joining)]);
+        let other = Document { backends: [].into(), ..good.clone() };
+        assert_eq!(missing(&both, "rng", &[good.clone(), other.clone()]), None);
+        let said = missing(&both, "rng", &[good.clone(), half]).unwrap();
+        assert_eq!(said, "n2/haproxy: b is joining");
+        let said = missing(&both, "rng", &[document("n3", &[("a", State::Serving)])]).unwrap();
+        assert!(said.contains("b is not there yet"), "{said}");
+        assert!(missing(&both, "rng", &[other]).unwrap().contains("no ambassador"));
+        assert!(missing(&subject(&[]), "rng", &[good]).unwrap().contains("no instance"));
+    }
+
+    #[test]
+    fn a_report_from_before_the_registration_may_mean_the_instance_before() {
+        let mut restarted = subject(&["a"]);
+        let at = |second: u64| UNIX_EPOCH + Duration::from_secs(1_700_000_000 + second);
+        let meta = &mut restarted.instances[0].service.meta;
+        meta.insert("registered-time".into(), "1700000005000000000".into());
+        let published = |second| Document {
+            published_at: Some(humantime::format_rfc3339_millis(at(second)).to_string()),
+            ..document("n1", &[("a", State::Serving)])
+        };
+        assert!(older(&restarted, &[published(4)]).unwrap().contains("n1/haproxy"));
+        assert_eq!(older(&restarted, &[published(6)]), None);
+        // One that has nothing to do with it does not count.
+        let other = Document { backends: [].into(), ..published(4) };
+        assert_eq!(older(&restarted, &[other]), None);
+        // Whom somebody else registered, nobody knows the time of.
+        assert_eq!(older(&subject(&["a"]), &[published(4)]), None);
+    }
+}

@@ -1,0 +1,126 @@
+//! How a worker begins: with what is on the disk, and with what was accepted before.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use anyhow::Context;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::{BEGINNING, Shared, Wanted, Worker};
+use crate::arrivals::Arrivals;
+use crate::check::Check;
+use crate::damp::Damper;
+use crate::disk::{self, Access};
+use crate::guard::Guard;
+use crate::haproxy::{Haproxy, Settings};
+use crate::metrics::OfResource;
+use crate::persist::Destination;
+use crate::resource::{Action, Resource};
+use crate::snapshot::Snapshot;
+use crate::state::State;
+use crate::template::Templates;
+use crate::wait::Collecting;
+
+impl Worker {
+    /// Prepares the work on `resource`: looks at the disk, and at what was accepted before.
+    pub fn new(
+        resource: Resource,
+        templates: watch::Receiver<Option<Arc<Templates>>>,
+        shared: Shared,
+    ) -> anyhow::Result<Self> {
+        let state = State::open(&shared.state_dir, &resource.name)
+            .with_context(|| format!("cannot use {}", shared.state_dir.display()))?;
+        let remembered: Option<Arc<str>> = state.accepted()?.map(Into::into);
+        let on_disk: Option<Arc<str>> = disk::read(&resource.dest)
+            .with_context(|| format!("cannot read {}", resource.dest.display()))?
+            .map(Into::into);
+        let actions = resource.actions();
+        let accepted = remembered.as_deref().map(ToOwned::to_owned);
+        let haproxy = match &resource.haproxy {
+            Some(haproxy) if actions.contains(&Action::HaProxy) => {
+                let mut settings = Settings::new(haproxy.runtime.clone(), haproxy.master.clone());
+                settings.drain_timeout = haproxy.drain_timeout.0;
+                Some(Haproxy::new(settings, accepted))
+            }
+            _ => None,
+        };
+        let others = actions
+            .into_iter()
+            .filter(|action| *action != Action::HaProxy)
+            // A program that an earlier process ran has ended with it.
+            .map(|action| (action, remembered.clone().filter(|_| action != Action::Exec)))
+            .collect();
+        let destination = Destination {
+            path: resource.dest.clone(),
+            access: Access::of(&resource)?,
+            check: Check::of(&resource),
+            limit: resource.timeout.0,
+        };
+        let newest = match state.numbers()?.last() {
+            Some(newest) => state.generation(*newest).unwrap_or_else(|error| {
+                tracing::warn!(resource = resource.name, %error, "the newest generation is of no use");
+                None
+            }),
+            None => None,
+        };
+        let generation = newest.as_ref().map_or(0, |generation| generation.number);
+        let inputs = newest.as_ref().map(|generation| generation.inputs.clone());
+        let inputs = inputs.unwrap_or_default();
+        shared.watches.remember(&inputs, newest.as_ref().and_then(|newest| newest.index));
+        let guard = Guard::remembering(inputs);
+        let proven = newest.map(|generation| Arc::new(Wanted::from(generation)));
+        let asked = guard.guarded();
+        // Until the source has answered, what was accepted last is what is wanted.
+        let wanted = remembered.clone().map(|text| {
+            let (asked, snapshot) = (BTreeSet::new(), Snapshot::default());
+            Arc::new(Wanted { text, asked, snapshot, template: None, left_out: None })
+        });
+        let pinned = state.pinned()?;
+        let mut worker = Self {
+            orders: shared.workers.join(&resource.name),
+            arrivals: Arrivals::default(),
+            seen: SystemTime::now(),
+            fixed: None,
+            snapshot: shared.watches.snapshot(),
+            label: OfResource { resource: resource.name.clone() },
+            collecting: Collecting::default(),
+            delays: daemon::backoff::delays(),
+            jitter: rand::random(),
+            job: None,
+            joining: 0,
+            generation: (generation, None),
+            latency: None,
+            last_problem: None,
+            is_forgetful: false,
+            last_reload: None,
+            not_at_runtime: None,
+            reload_reason: None,
+            refused: None,
+            retry: None,
+            beginning: resource.ambassador.as_ref().map(|_| Instant::now() + BEGINNING),
+            verified: false,
+            resource,
+            templates,
+            shared,
+            state,
+            destination,
+            haproxy,
+            others,
+            program: None,
+            wanted,
+            proven,
+            guard,
+            damper: Damper::default(),
+            left_out: None,
+            asked,
+            on_disk,
+            remembered,
+        };
+        if let Some(generation) = pinned {
+            worker.fix(generation, true, None);
+        }
+        Ok(worker)
+    }
+}

@@ -1,0 +1,118 @@
+//! What is served is told to others: in Consul's keys, which live as long as the daemon, and by `confd status`.
+
+use consul::Query;
+use serde_json::Value;
+use testbed::haproxy::Web;
+use tokio::io::AsyncWriteExt;
+
+use crate::bed::{Bed, SOON};
+
+const KEY: &str = "ambassadors/node1/haproxy";
+
+async fn published(bed: &Bed) -> Option<Value> {
+    let pair = bed.client.kv_get(KEY, &Query::default()).await.unwrap().value?;
+    Some(serde_json::from_slice(&pair.value).unwrap())
+}
+
+/// Waits until an instance of the service web is told to be in `state`; `None` = not mentioned.
+async fn until_told(bed: &Bed, instance: &str, state: Option<&str>) -> Value {
+    let started = std::time::Instant::now();
+    loop {
+        let document = published(bed).await.unwrap_or_default();
+        if document["backends"]["http_web"][instance].as_str() == state && !document.is_null() {
+            return document;
+        }
+        assert!(started.elapsed() < SOON, "{instance} {state:?}: {document}\n{}", bed.log());
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_each_instance_is_served_is_published_until_its_last_connection_has_ended() {
+    let (a, b) = (Web::start("a").unwrap(), Web::start("b").unwrap());
+    let mut bed = Bed::new();
+    bed.register("web", "node1:a:80", a.address(), &["http"]).await;
+    bed.start();
+    let document = until_told(&bed, "node1:a:80", Some("serving")).await;
+    assert_eq!(document["node"], "node1");
+    assert!(document["generation"].as_u64().unwrap() >= 1, "{document}");
+    assert!(document["applied_at"].is_string() && document["error"].is_null(), "{document}");
+
+    // A request that takes its time keeps its server, and others see that.
+    let mut held = tokio::net::TcpStream::connect(bed.front).await.unwrap();
+    held.write_all(b"GET /hold HTTP/1.1\r\nHost: web\r\n\r\n").await.unwrap();
+    bed.until("the request is there", |_| a.requests() > 0).await;
+    bed.register("web", "node1:b:80", b.address(), &["http"]).await;
+    until_told(&bed, "node1:b:80", Some("serving")).await;
+    bed.client.deregister("node1:a:80").await.unwrap();
+    until_told(&bed, "node1:a:80", Some("draining")).await;
+    let status = bed.run(&["status", "--json"]);
+    let status: Value = serde_json::from_slice(&status.stdout).unwrap();
+    assert!(status.to_string().contains("draining"), "{status}");
+    drop(held);
+    let document = until_told(&bed, "node1:a:80", None).await;
+    assert_eq!(document["backends"]["http_web"]["node1:b:80"], "serving");
+
+    drop(b);
+    until_told(&bed, "node1:b:80", Some("down")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_that_starts_again_goes_on_with_its_keys() {
+    let a = Web::start("a").unwrap();
+    let mut bed = Bed::new();
+    bed.register("web", "a", a.address(), &["http"]).await;
+    bed.start();
+    until_told(&bed, "a", Some("serving")).await;
+    bed.confd().kill().unwrap();
+    bed.start();
+    bed.client.deregister("a").await.unwrap();
+    until_told(&bed, "a", None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_haproxy_notices_is_told_too_and_no_key_more_than_once_a_second() {
+    let (a, b) = (Web::start("a").unwrap(), Web::start("b").unwrap());
+    let mut bed = Bed::new();
+    let labels = [("lb_check", "/health")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+    for (id, web) in [("a", &a), ("b", &b)] {
+        let registration = consul::Registration {
+            id: id.to_owned(),
+            name: "web".to_owned(),
+            address: web.address().ip().to_string(),
+            port: web.address().port(),
+            tags: vec!["http".to_owned()],
+            meta: labels.clone().into(),
+            ..consul::Registration::default()
+        };
+        bed.client.register(&registration).await.unwrap();
+    }
+    bed.start();
+    until_told(&bed, "a", Some("serving")).await;
+    until_told(&bed, "b", Some("serving")).await;
+    let mut times = std::collections::BTreeSet::new();
+    let mut told = Vec::new();
+    for round in 0..4 {
+        b.set_healthy(round % 2 == 1);
+        let wanted = if round % 2 == 1 { "serving" } else { "down" };
+        let started = std::time::Instant::now();
+        loop {
+            let document = published(&bed).await.unwrap();
+            let at = humantime::parse_rfc3339(document["published_at"].as_str().unwrap()).unwrap();
+            times.insert(at);
+            if document["backends"]["http_web"]["b"] == wanted {
+                break;
+            }
+            assert!(started.elapsed() < SOON, "{document}\n{}", bed.log());
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        told.push(started.elapsed());
+    }
+    println!("a check that fails or passes is told after {told:?}");
+    let times: Vec<_> = times.into_iter().collect();
+    for pair in times.windows(2) {
+        let between = pair[1].duration_since(pair[0]).unwrap();
+        // Both are noted in milliseconds, each a moment after the look that it follows.
+        assert!(between.as_millis() > 800, "two writes within {between:?}");
+    }
+}

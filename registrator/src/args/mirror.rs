@@ -1,0 +1,57 @@
+//! Flags: the copy of the catalog as keys.
+#![allow(
+    clippy::doc_markdown,
+    reason = "these comments are the program's help, which shows no Markdown"
+)]
+
+use std::time::Duration;
+
+use clap::ValueEnum;
+
+use crate::units::duration;
+
+/// The copy of the catalog in Consul's key-value store.
+#[derive(Clone, Debug, clap::Args)]
+#[group(skip)]
+#[command(next_help_heading = "Keys")]
+pub struct Mirror {
+    /// Where every instance is a key, PREFIX/SERVICE/ID, and PREFIX-events/NODE the journal; empty
+    /// = nowhere [default: services]
+    #[arg(long, env = "REGISTRATOR_KV_PREFIX", value_name = "PREFIX")]
+    pub kv_prefix: Option<String>,
+    /// What such a key holds: everything as JSON, or address:port [default: json]
+    #[arg(long, env = "REGISTRATOR_KV_FORMAT", value_name = "FORMAT")]
+    pub kv_format: Option<KvFormat>,
+    /// How long the keys outlive this node, 10s to 24h
+    #[arg(long, env = "REGISTRATOR_TTL", value_name = "TIME", default_value = "30s", value_parser = duration)]
+    pub ttl: Duration,
+    /// How often to say that it lives [default: a third of --ttl]
+    #[arg(long, env = "REGISTRATOR_TTL_REFRESH", value_name = "TIME", value_parser = duration)]
+    pub ttl_refresh: Option<Duration>,
+}
+
+/// What a key of the mirror holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum KvFormat {
+    /// Everything about the instance, as JSON
+    Json,
+    /// `address:port`
+    Addr,
+}
+
+impl Mirror {
+    /// Returns the prefix of the keys, `None` where there are none. `from_uri` is the prefix that
+    /// the registry's address had, if any.
+    #[must_use]
+    pub fn prefix(&self, from_uri: Option<&str>) -> Option<String> {
+        let prefix = self.kv_prefix.as_deref().or(from_uri).unwrap_or("services").trim_matches('/');
+        (!prefix.is_empty()).then(|| prefix.to_owned())
+    }
+
+    /// Returns what a key holds: with a `consulkv` address what it always held.
+    #[must_use]
+    pub fn format(&self, from_uri: Option<&str>) -> KvFormat {
+        let usual = if from_uri.is_some() { KvFormat::Addr } else { KvFormat::Json };
+        self.kv_format.unwrap_or(usual)
+    }
+}
