@@ -15,7 +15,7 @@ use crate::upstreams::Upstreams;
 /// Where the resources are, in the volume.
 const FOLDER: &str = "confd";
 /// The template of all ambassadors, as it is unless told otherwise.
-const TEMPLATE: &str = include_str!("../../../templates/templates/ambassador.cfg.tera");
+const TEMPLATE: &str = include_str!("../../../templates/ambassadors/templates/ambassador.cfg.tera");
 /// Its name in the folder `templates`.
 const TEMPLATE_NAME: &str = "ambassador.cfg.tera";
 
