@@ -142,7 +142,8 @@ enum Command {
     /// Configure all ambassadors once, from what runs on this node: no Consul, no daemon
     ///
     /// This is `confd --once --source docker` over what `create` wrote down; confd's flags may follow, such as
-    /// --internal, --network NETWORK and --compose-names, which say how containers become services.
+    /// --internal and --network NETWORK, which say how containers become services. Services are called as in their
+    /// Compose file; --compose-names=false calls them after their images, as registrator does by default.
     Configure {
         /// Flags for confd
         #[arg(value_name = "FLAG", trailing_var_arg = true, allow_hyphen_values = true)]

@@ -18,6 +18,8 @@ use crate::master::patient;
 
 /// The master answers nobody while it reloads, about 100 ms.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Whether confd calls services as in their Compose file.
+const COMPOSE_NAMES: &str = "CONFD_COMPOSE_NAMES";
 
 /// Returns success when HAProxy's master answers and has a worker, or, where there never was one, when the agent at
 /// `listen` answers; else says why not.
@@ -50,6 +52,10 @@ pub(crate) fn configure(place: &Place, flags: &[OsString]) -> anyhow::Result<Exi
     let mut confd = std::process::Command::new("confd");
     confd.arg("--once").arg("--confdir").arg(&folder).arg("--state-dir").arg(folder.join("state"));
     confd.args(flags).env("CONFD_SOURCE", "docker");
+    // Upstreams are asked for by the names that the services have in their Compose file.
+    if std::env::var_os(COMPOSE_NAMES).is_none() {
+        confd.env(COMPOSE_NAMES, "true");
+    }
     Err(confd.exec()).context("cannot run confd")
 }
 

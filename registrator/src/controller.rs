@@ -226,12 +226,16 @@ impl Controller {
         for (id, hint) in pending.containers {
             // Also of one that is being inspected just now: that answer may be older than the event.
             let known = self.containers.contains_key(&id) || self.look.is_pending(&id);
-            if hint.inspect || (hint.network && known) {
+            if hint.changed || (hint.network && known) {
                 self.look.at(id.clone(), hint.time_nano);
+            } else if hint.started {
+                self.look.at_start(id.clone(), hint.time_nano);
+            } else if hint.network {
+                self.look.ahead(id.clone());
             }
             match &hint.killed {
                 Some(signal) => self.drain(&id, signal),
-                None if hint.inspect => self.look.forget_signal(&id),
+                None if hint.changed || hint.started => self.look.forget_signal(&id),
                 None => {}
             }
         }

@@ -207,7 +207,7 @@ async fn serve(
     if here_only && options.ip.is_none() && !options.internal {
         tracing::warn!(
             address = node.address,
-            "consul advertises an address that only this node reaches, and published ports are registered there; \
+            "consul advertises an address that only this node reaches: published ports are not registered; \
              give the agent -advertise, or us --ip",
         );
     }

@@ -45,8 +45,10 @@ pub struct Hint {
     pub killed: Option<String>,
     /// Whether its networks changed; of a container that does not run yet that says nothing.
     pub network: bool,
-    /// Whether anything else happened than a signal, or a change of networks.
-    pub inspect: bool,
+    /// Whether it started.
+    pub started: bool,
+    /// Whether anything else happened than a signal, a change of networks, or a start.
+    pub changed: bool,
 }
 
 impl Pending {
@@ -62,7 +64,11 @@ impl Pending {
                 if ENDINGS.contains(&name.as_str()) {
                     hint.killed = None;
                 }
-                hint.inspect = true;
+                if name == "start" {
+                    hint.started = true;
+                } else {
+                    hint.changed = true;
+                }
             }
         }
     }
@@ -122,7 +128,7 @@ mod tests {
         assert_eq!(pending.containers["c"].killed.as_deref(), Some("15"));
         pending.add(event("c", What::Other("die".into()), 3));
         assert_eq!(pending.containers["c"].killed, None);
-        assert!(pending.containers["c"].network && pending.containers["c"].inspect);
+        assert!(pending.containers["c"].network && pending.containers["c"].changed);
     }
 
     #[tokio::test]

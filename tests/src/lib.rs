@@ -34,6 +34,36 @@ where
     }
 }
 
+/// How often what depends on time is measured before it counts as wrong: a machine that is busy with something else
+/// for a moment says nothing about the system.
+const ATTEMPTS: u32 = 3;
+
+/// Measures until everything is as expected.
+///
+/// # Panics
+/// When it was not, three times.
+pub async fn measured(mut measure: impl AsyncFnMut() -> Result<(), String>) {
+    for attempt in 1.. {
+        match measure().await {
+            Ok(()) => return,
+            Err(why) if attempt < ATTEMPTS => println!("{why}; measured again"),
+            Err(why) => panic!("{why}, {ATTEMPTS} times"),
+        }
+    }
+}
+
+/// Prints a measured value.
+///
+/// # Errors
+/// Says so when it is not between `low` and `high`.
+pub fn within(value: f64, low: f64, high: f64, what: &str) -> Result<(), String> {
+    println!("{what}: {value:.2} (expected {low:.2} to {high:.2})");
+    if (low..=high).contains(&value) {
+        return Ok(());
+    }
+    Err(format!("{what} is {value:.2}, not in {low:.2} to {high:.2}"))
+}
+
 /// Returns the median of `samples`.
 ///
 /// # Panics

@@ -2,14 +2,21 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tests::{coins, compose, eventually};
+use tests::haproxy::Ambassador;
+use tests::{coins, compose, eventually, measured, within};
 
 const FILE: &str = "dockercoins/compose.ambassadors.yml";
-/// Five seconds are promised; a machine that also runs other suites gets more.
-const SOON: Duration = Duration::from_secs(20);
+/// How soon after a change of its client an ambassador is right.
+const SOON: Duration = Duration::from_secs(5);
+/// How soon after a change of a backend every ambassador is.
+const FOLLOW: Duration = Duration::from_secs(1);
+/// How soon everything is ready, from nothing.
+const READY: f64 = 15.0;
+/// How long a wallet may stand still while workers wait for a lost backend.
+const STANDSTILL: Duration = Duration::from_secs(40);
 
 async fn stack(args: &[&str]) -> String {
     let args: Vec<&str> =
@@ -25,8 +32,15 @@ async fn scale(worker: u32, rng: u32) {
 async fn inspected(filter: &[&str]) -> Vec<Value> {
     let list = compose::docker(&[&["ps", "--all", "--quiet", "--no-trunc"], filter].concat()).await;
     let ids = list.unwrap();
+    let ids: Vec<&str> = ids.split_whitespace().collect();
+    if ids.is_empty() {
+        return Vec::new();
+    }
+    if let Ok(text) = compose::docker(&[&["inspect"][..], &ids].concat()).await {
+        return serde_json::from_str(&text).unwrap();
+    }
     let mut all = Vec::new();
-    for id in ids.split_whitespace() {
+    for id in ids {
         // It may go in between.
         if let Ok(text) = compose::docker(&["inspect", id]).await {
             all.extend(serde_json::from_str::<Vec<Value>>(&text).unwrap());
@@ -68,8 +82,36 @@ async fn until_it_mines(what: &str) {
         let now = coins::hashes().await.ok()?.0;
         (now > before.replace(before.get().min(now))).then_some(())
     };
-    let ((), took) = eventually(what, SOON * 2, probe).await.unwrap();
+    let ((), took) = eventually(what, STANDSTILL, probe).await.unwrap();
     println!("{what}: {took:?}");
+}
+
+/// Returns the containers of a service.
+async fn of_service(name: &str) -> Vec<Value> {
+    let service = format!("label=com.docker.compose.service={name}");
+    let project = "label=com.docker.compose.project=ambassadors";
+    inspected(&["--filter", project, "--filter", &service]).await
+}
+
+/// Waits until the ambassador of every worker serves exactly the rng that run.
+async fn until_followed(limit: Duration) -> anyhow::Result<Duration> {
+    let started = Instant::now();
+    let networks = |one: &Value| one["NetworkSettings"]["Networks"].clone();
+    let address = |one: &Value| {
+        networks(one)["ambassadors_backends"]["IPAddress"].as_str().map(str::to_owned)
+    };
+    let running = of_service("rng").await;
+    let running = running.iter().filter(|one| one["State"]["Running"] == true);
+    let mut expected: Vec<_> = running.filter_map(address).map(|ip| format!("{ip}:80")).collect();
+    expected.sort();
+    for worker in of_service("worker").await {
+        let id = &worker["Id"].as_str().unwrap()[..12];
+        let ambassador = Ambassador::of_volume("ambassadors_ambassadors", id).await?;
+        let what = format!("the ambassador of {id} serves {expected:?}");
+        let probe = || async { (ambassador.serving("rng").await.ok()? == expected).then_some(()) };
+        eventually(&what, limit.saturating_sub(started.elapsed()), probe).await?;
+    }
+    Ok(started.elapsed())
 }
 
 async fn errors(since: &str) -> Vec<String> {
@@ -87,21 +129,27 @@ async fn operate(args: &[&str]) -> String {
 
 #[tokio::test]
 async fn every_client_has_its_ambassador_and_keeps_it_whatever_happens() {
-    scale(5, 10).await;
-    let first = until_settled("an ambassador for each of six clients", 6).await;
-    until_it_mines("it mines").await;
+    measured(async || {
+        stack(&["down", "--volumes"]).await;
+        let started = Instant::now();
+        scale(5, 10).await;
+        until_settled("an ambassador for each of six clients", 6).await;
+        until_followed(SOON).await.map_err(|error| error.to_string())?;
+        until_it_mines("it mines").await;
+        within(started.elapsed().as_secs_f64(), 0.0, READY, "from nothing to mining, in seconds")
+    })
+    .await;
+    let first = settled(6).await.unwrap();
     scale(5, 10).await;
     assert_eq!(settled(6).await.unwrap(), first, "a second time changes nothing");
-    let rate = coins::rate().await.unwrap();
-    println!("5 workers, 10 rng: {rate:.1} hashes/s");
-    assert!((13.0..=17.6).contains(&rate), "nominal are 16.7, not {rate:.1}");
+    measured(async || {
+        within(coins::rate().await.unwrap(), 15.0, 17.5, "hashes/s of 5 workers, 10 rng")
+    })
+    .await;
 
     // Backends are stopped and killed while the workers go on.
     let since = coins::now();
-    let project = ["--filter", "label=com.docker.compose.project=ambassadors"];
-    let rngs =
-        inspected(&[&project[..], &["--filter", "label=com.docker.compose.service=rng"]].concat())
-            .await;
+    let rngs = of_service("rng").await;
     for (number, rng) in rngs.iter().take(6).enumerate() {
         let id = rng["Id"].as_str().unwrap();
         let verb = if number % 2 == 0 { "stop" } else { "kill" };
@@ -133,6 +181,22 @@ async fn every_client_has_its_ambassador_and_keeps_it_whatever_happens() {
     ])
     .await;
     until_it_mines("it mines after every rng was replaced").await;
+}
+
+#[tokio::test]
+async fn every_ambassador_follows_its_backends_and_no_worker_notices() {
+    scale(10, 1).await;
+    until_settled("ten workers", 11).await;
+    until_it_mines("it mines").await;
+    until_followed(SOON).await.unwrap();
+    let since = coins::now();
+    for rng in [10, 1] {
+        scale(10, rng).await;
+        let took = until_followed(FOLLOW).await.unwrap();
+        println!("ten ambassadors followed to {rng} rng within {took:?} of Compose's end");
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    }
+    assert_eq!(errors(&since).await, [""; 0], "errors of workers");
 }
 
 #[tokio::test]

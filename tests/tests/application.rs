@@ -3,30 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use tests::{coins, compose, http, settle};
-
-/// How often what depends on time is measured before it counts as wrong: a machine that is busy with something else
-/// for a moment says nothing about the application.
-const ATTEMPTS: u32 = 3;
-
-/// Measures until everything is as expected.
-async fn measured(mut measure: impl AsyncFnMut() -> Result<(), String>) {
-    for attempt in 1.. {
-        match measure().await {
-            Ok(()) => return,
-            Err(why) if attempt < ATTEMPTS => println!("{why}; measured again"),
-            Err(why) => panic!("{why}, {ATTEMPTS} times"),
-        }
-    }
-}
-
-fn within(value: f64, low: f64, high: f64, what: &str) -> Result<(), String> {
-    println!("{what}: {value:.2} (expected {low:.2} to {high:.2})");
-    if (low..=high).contains(&value) {
-        return Ok(());
-    }
-    Err(format!("{what} is {value:.2}, not in {low:.2} to {high:.2}"))
-}
+use tests::{coins, compose, http, measured, settle, within};
 
 fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1000.0

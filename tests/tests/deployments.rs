@@ -92,7 +92,7 @@ async fn a_client_gets_its_ambassador_by_hand_and_a_second_time_nothing_changes(
         run(&["--rm"], &[&image[..], words].concat()).await.unwrap()
     };
     let create = ["create", "--project", "shop", "--volume", "shop"];
-    let configure = ["configure", "--internal", "--network", NETWORK, "--compose-names"];
+    let configure = ["configure", "--internal", "--network", NETWORK];
     command(&create).await;
     let ambassador = Ambassador::of_volume("shop", &id[..12]).await.unwrap();
     eventually("HAProxy runs", SOON, || async { ambassador.reloads().await.ok() }).await.unwrap();

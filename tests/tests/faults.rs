@@ -6,6 +6,11 @@ use std::time::Duration;
 
 use tests::{coins, compose, eventually, rng_addresses, settle};
 
+/// How soon everything is exact again after a part came back.
+const EXACT: Duration = Duration::from_secs(5);
+/// How long nobody registers, follows or answers, while traffic goes on.
+const ALONE: Duration = Duration::from_mins(1);
+
 /// Returns how often each container of the stack was restarted, and when it was last started.
 async fn lives() -> BTreeMap<String, (u64, String)> {
     let mut lives = BTreeMap::new();
@@ -67,7 +72,7 @@ async fn an_engine_restart_ends_nobody_and_is_caught_up() {
             && ambassador.serving("rng").await.ok()? == running)
             .then_some(())
     };
-    let ((), took) = eventually(what, Duration::from_secs(15), probe).await.unwrap();
+    let ((), took) = eventually(what, EXACT, probe).await.unwrap();
     println!("exact {took:?} after the engine answered again");
     let after = lives().await;
     for (name, life) in &before {
@@ -77,7 +82,7 @@ async fn an_engine_restart_ends_nobody_and_is_caught_up() {
 
 #[tokio::test]
 async fn traffic_goes_on_while_the_control_plane_is_dead() {
-    settle(5, 2).await.unwrap();
+    settle(5, 4).await.unwrap();
     tokio::time::sleep(Duration::from_secs(3)).await;
     let since = coins::now();
     let mut stopped = Vec::new();
@@ -87,20 +92,22 @@ async fn traffic_goes_on_while_the_control_plane_is_dead() {
         stopped.push(container.id);
     }
     let (before, from) = coins::hashes().await.unwrap();
-    tokio::time::sleep(Duration::from_secs(20)).await;
+    tokio::time::sleep(ALONE).await;
     let (after, to) = coins::hashes().await.unwrap();
     let rate = (after - before) / (to - from);
     println!("hashes/s without registrator, confd and Consul: {rate:.1}");
     assert!(rate > 14.0, "rate fell to {rate:.1}");
 
     // The world changes meanwhile; then the control plane returns, in no particular order.
-    let victim = compose::containers("rng").await.unwrap().remove(0);
-    compose::docker(&["stop", "--time", "1", &victim.id]).await.unwrap();
+    for victim in compose::containers("rng").await.unwrap().iter().take(2) {
+        compose::docker(&["kill", &victim.id]).await.unwrap();
+    }
     for id in stopped.iter().rev() {
         compose::docker(&["start", id]).await.unwrap();
     }
-    let (ambassador, took) = settle(5, 3).await.unwrap();
+    let (ambassador, took) = settle(5, 5).await.unwrap();
     println!("everything exact {took:?} after Compose was done");
+    assert!(took < EXACT, "exact only after {took:?}");
     coins::expect_no_worker_errors(&since).await.unwrap();
     assert_eq!(ambassador.serving("rng").await.unwrap(), rng_addresses().await.unwrap());
 }

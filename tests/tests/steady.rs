@@ -4,13 +4,15 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tests::haproxy::Ambassador;
 use tests::steady::{Steady, Tally};
 use tests::unregistered::{self, NETWORK};
-use tests::{compose, eventually, settle};
-use tokio::task::JoinSet;
+use tests::{coins, compose, eventually, settle};
+use tokio::task::{JoinHandle, JoinSet};
 
 /// A second is promised; a machine that also runs other suites gets more.
 const SOON: Duration = Duration::from_secs(20);
@@ -157,24 +159,29 @@ async fn failures_are_counted_by_cause_and_ambassador_stop_has_none() {
 
 /// Returns each server's weight and how many sessions it has had, by address.
 async fn counted(ambassador: &Ambassador) -> BTreeMap<String, (u64, u64)> {
-    let servers = ambassador.servers("shop").await.unwrap().into_values();
+    let servers = ambassador.servers("hasher").await.unwrap().into_values();
     servers.map(|server| (server.address, (server.weight, server.sessions))).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_version_takes_over_from_the_other_without_a_failed_request() {
-    let (ambassador, _) = settle(0, 1).await.unwrap();
+    let (ambassador, _) = settle(2, 1).await.unwrap();
     let share = async |blue: u8, green: u8| {
         let (blue, green) = (format!("v1={blue}"), format!("v2={green}"));
-        let words = ["weight", "shop", "--tag", &blue, "--tag", &green];
+        let words = ["weight", "hasher", "--tag", &blue, "--tag", &green];
         compose::operate(NETWORK, &words).await.unwrap();
     };
-    let blue = Instances::create("shop", "http,v1", 2).await;
+    // Both versions take the place of the stack's own hasher, under its workers.
+    let blue = Instances::create("hasher", "http,v1", 2).await;
     blue.start().await;
+    let hasher = compose::containers("hasher").await.unwrap().remove(0);
+    compose::operate(NETWORK, &["stop", &hasher.id]).await.unwrap();
     blue.served(&ambassador).await;
     share(100, 0).await;
-    let client = Steady::start(&front().await, "shop", None);
-    let green = Instances::create("shop", "http,v2", 2).await;
+    let since = coins::now();
+    let client = Steady::start(&front().await, "hasher", None);
+    let wallet = Wallet::watch();
+    let green = Instances::create("hasher", "http,v2", 2).await;
     green.start().await;
     let (blues, greens) = (blue.addresses().await, green.addresses().await);
     let reloads = ambassador.reloads().await.unwrap();
@@ -212,9 +219,42 @@ async fn one_version_takes_over_from_the_other_without_a_failed_request() {
     );
     assert_eq!(tally.failed, [""; 0]);
     assert_eq!(ambassador.reloads().await.unwrap(), reloads, "reloads while shares changed");
-    compose::operate(NETWORK, &["weight", "shop", "--clear"]).await.unwrap();
+    let mined = wallet.stop().await;
+    println!("meanwhile {mined:.0} hashes, and their number never went down");
+    assert!(mined > 20.0, "the workers mined only {mined} hashes");
+    coins::expect_no_worker_errors(&since).await.unwrap();
+    compose::operate(NETWORK, &["weight", "hasher", "--clear"]).await.unwrap();
+    compose::docker(&["start", &hasher.id]).await.unwrap();
     blue.remove().await;
     green.remove().await;
+}
+
+/// Watches the number of hashes.
+struct Wallet(JoinHandle<f64>, Arc<AtomicBool>);
+
+impl Wallet {
+    fn watch() -> Self {
+        let ended = Arc::new(AtomicBool::new(false));
+        let stopped = ended.clone();
+        let watching = tokio::spawn(async move {
+            let (first, _) = coins::hashes().await.unwrap();
+            let mut last = first;
+            while !stopped.load(Ordering::Relaxed) {
+                let (now, _) = coins::hashes().await.unwrap();
+                assert!(now >= last, "{last} hashes, and then {now}");
+                last = now;
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            last - first
+        });
+        Self(watching, ended)
+    }
+
+    /// Returns how many were added.
+    async fn stop(self) -> f64 {
+        self.1.store(true, Ordering::Relaxed);
+        self.0.await.unwrap()
+    }
 }
 
 fn to_float(count: u64) -> f64 {

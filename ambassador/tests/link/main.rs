@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-const DOCKERCOINS: &str = include_str!("dockercoins.yml");
-const DOCKERCOINS_CONVERTED: &str = include_str!("dockercoins.converted.yml");
+const TODAY: &str = include_str!("today.yml");
+const TODAY_CONVERTED: &str = include_str!("today.converted.yml");
 const FORMAT_2015: &str = include_str!("2015.yml");
 const FORMAT_2015_CONVERTED: &str = include_str!("2015.converted.yml");
 
@@ -49,10 +49,8 @@ fn succeeded(output: &Output) {
 }
 
 #[test]
-fn dockercoins_and_the_format_of_2015_become_ambassadors_and_stay_so() {
-    for (before, after) in
-        [(DOCKERCOINS, DOCKERCOINS_CONVERTED), (FORMAT_2015, FORMAT_2015_CONVERTED)]
-    {
+fn todays_format_and_that_of_2015_become_ambassadors_and_stay_so() {
+    for (before, after) in [(TODAY, TODAY_CONVERTED), (FORMAT_2015, FORMAT_2015_CONVERTED)] {
         let folder = Folder::new(&[("in.yml", before), ("ports.yml", "redis: 6379\n")]);
         succeeded(&folder.link(&["in.yml", "out.yml"]));
         assert_eq!(folder.read("out.yml"), after);
@@ -67,7 +65,7 @@ fn dockercoins_and_the_format_of_2015_become_ambassadors_and_stay_so() {
 
 #[test]
 fn compose_understands_the_result() {
-    let folder = Folder::new(&[("compose.yml", DOCKERCOINS_CONVERTED)]);
+    let folder = Folder::new(&[("compose.yml", TODAY_CONVERTED)]);
     let config = |file: &Path| {
         let output = Command::new("docker")
             .args(["compose", "-f"])
@@ -131,12 +129,12 @@ fn what_cannot_be_converted_is_left_alone_and_the_reason_is_named() {
 
 #[test]
 fn composes_own_file_is_not_overwritten_by_chance() {
-    let folder = Folder::new(&[("docker-compose.yml", DOCKERCOINS), ("ports.yml", "redis: 6379")]);
+    let folder = Folder::new(&[("docker-compose.yml", TODAY), ("ports.yml", "redis: 6379")]);
     let output = folder.command(&[]).env("COMPOSE_FILE", "docker-compose.yml").output().unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert_eq!(folder.read("docker-compose.yml"), DOCKERCOINS);
+    assert_eq!(folder.read("docker-compose.yml"), TODAY);
     let printed = folder.link(&["docker-compose.yml", "-"]);
-    assert_eq!(String::from_utf8(printed.stdout).unwrap(), DOCKERCOINS_CONVERTED);
+    assert_eq!(String::from_utf8(printed.stdout).unwrap(), TODAY_CONVERTED);
     succeeded(&folder.link(&["docker-compose.yml"]));
-    assert_eq!(folder.read("docker-compose.yml"), DOCKERCOINS_CONVERTED);
+    assert_eq!(folder.read("docker-compose.yml"), TODAY_CONVERTED);
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::container::{Container, Network};
 use crate::labels::{Settings, short};
-use crate::model::Options;
+use crate::model::{Node, Options};
 use crate::warnings::Warnings;
 
 /// A network that no client is on, and that Swarm adds by itself.
@@ -131,14 +131,31 @@ fn contains(base: IpAddr, length: u32, ip: IpAddr) -> bool {
         && (base ^ ip).checked_shr(width - length).unwrap_or(0) == 0
 }
 
-/// Returns the address of a published port: what was chosen, else what the port is bound to, else
-/// the node's; `None` where it is bound to the loopback, out of everybody's reach.
-pub(crate) fn published(chosen: Option<IpAddr>, bound: IpAddr, node: &str) -> Option<String> {
+/// Returns the address of a published port: what was chosen, else what the port is bound to, else the node's. Where
+/// that is the loopback, out of everybody's reach, the error says which.
+pub(crate) fn published(
+    chosen: Option<IpAddr>,
+    bound: IpAddr,
+    node: &Node,
+) -> Result<String, String> {
     match chosen {
-        Some(ip) => Some(ip.to_string()),
-        None if bound.is_unspecified() => Some(node.to_owned()),
-        None => is_reachable(bound).then(|| bound.to_string()),
+        Some(ip) => Ok(ip.to_string()),
+        None if bound.is_unspecified() => on_host(None, node),
+        None if is_reachable(bound) => Ok(bound.to_string()),
+        None => Err(format!("is bound to {bound}, where nobody else reaches it; not registered")),
     }
+}
+
+/// Returns what was chosen, else the node's address, unless nobody else reaches that.
+pub(crate) fn on_host(chosen: Option<IpAddr>, node: &Node) -> Result<String, String> {
+    let address = chosen.map_or_else(|| node.address.clone(), |ip| ip.to_string());
+    if address.parse().is_ok_and(|ip| !is_reachable(ip)) {
+        return Err(format!(
+            "is at the node's address, and Consul's agent advertises {address}, where nobody else reaches it; not \
+             registered (start the agent with -advertise, or registrator with --ip)"
+        ));
+    }
+    Ok(address)
 }
 
 #[cfg(test)]
@@ -160,15 +177,17 @@ mod tests {
 
     #[test]
     fn a_wildcard_or_the_loopback_is_never_an_address() {
-        let bound = |ip: &str| published(None, ip.parse().unwrap(), "192.0.2.1");
-        assert_eq!(bound("0.0.0.0").as_deref(), Some("192.0.2.1"));
-        assert_eq!(bound("::").as_deref(), Some("192.0.2.1"));
-        assert_eq!(bound("127.0.0.1"), None);
-        assert_eq!(bound("10.0.0.7").as_deref(), Some("10.0.0.7"));
-        let chosen = "10.9.9.9".parse().ok();
-        assert_eq!(
-            published(chosen, "127.0.0.1".parse().unwrap(), "x").as_deref(),
-            Some("10.9.9.9")
-        );
+        let at = |chosen: Option<&str>, bound: &str, node: &str| {
+            let chosen = chosen.map(|ip| ip.parse().unwrap());
+            published(chosen, bound.parse().unwrap(), &Node::new("node1", node)).ok()
+        };
+        assert_eq!(at(None, "0.0.0.0", "192.0.2.1").as_deref(), Some("192.0.2.1"));
+        assert_eq!(at(None, "::", "192.0.2.1").as_deref(), Some("192.0.2.1"));
+        assert_eq!(at(None, "127.0.0.1", "192.0.2.1"), None);
+        assert_eq!(at(None, "10.0.0.7", "127.0.0.1").as_deref(), Some("10.0.0.7"));
+        assert_eq!(at(Some("10.9.9.9"), "127.0.0.1", "127.0.0.1").as_deref(), Some("10.9.9.9"));
+        for node in ["127.0.0.1", "::1", "0.0.0.0"] {
+            assert_eq!(at(None, "0.0.0.0", node), None);
+        }
     }
 }

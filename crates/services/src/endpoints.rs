@@ -88,8 +88,17 @@ fn reached(
         number: given.unwrap_or(number),
         tagged,
     };
+    let refused = |problem: String, warnings: &mut Warnings| {
+        warnings.add("port", format!("{port} {problem}"));
+    };
     if subject.network.network_mode == NetworkMode::Host {
-        return vec![endpoint((on_host(subject, settings, warnings), own, None))];
+        return match on_host(subject, settings, warnings) {
+            Ok(address) => vec![endpoint((address, own, None))],
+            Err(problem) => {
+                refused(problem, warnings);
+                Vec::new()
+            }
+        };
     }
     if settings.flag("INTERNAL", warnings).unwrap_or(subject.options.internal) {
         let Some((address, tagged)) = internal(subject, settings, own, warnings) else {
@@ -102,14 +111,8 @@ fn reached(
     let mut endpoints = Vec::new();
     for way in ways {
         match published(way, chosen, subject.node) {
-            Some(found) => endpoints.push(endpoint(found)),
-            None => warnings.add(
-                "port",
-                format!(
-                    "{port} is bound to {}, where nobody else reaches it; not registered",
-                    way.host_ip
-                ),
-            ),
+            Ok(found) => endpoints.push(endpoint(found)),
+            Err(problem) => refused(problem, warnings),
         }
     }
     endpoints
@@ -125,9 +128,13 @@ fn number(settings: &Settings<'_>, warnings: &mut Warnings) -> Option<u16> {
     number
 }
 
-fn on_host(subject: &Subject<'_>, settings: &Settings<'_>, warnings: &mut Warnings) -> String {
-    address::chosen(subject.container, settings, subject.options, warnings)
-        .map_or_else(|| subject.node.address.clone(), |ip| ip.to_string())
+fn on_host(
+    subject: &Subject<'_>,
+    settings: &Settings<'_>,
+    warnings: &mut Warnings,
+) -> Result<String, String> {
+    let chosen = address::chosen(subject.container, settings, subject.options, warnings);
+    address::on_host(chosen, subject.node)
 }
 
 /// Returns the container's own address, and the one in the other family.
@@ -150,25 +157,25 @@ fn internal(
 }
 
 /// Returns the address and port of one binding, and those in the other family if the node has an
-/// address there; `None` where nobody else reaches it.
+/// address there; the error says why nobody else reaches it.
 fn published(
     way: &Published,
     chosen: Option<IpAddr>,
     node: &Node,
-) -> Option<(String, u16, Option<TaggedAddress>)> {
-    let address = address::published(chosen, way.host_ip, &node.address)?;
+) -> Result<(String, u16, Option<TaggedAddress>), String> {
+    let address = address::published(chosen, way.host_ip, node)?;
     let number = |ip: IpAddr| match way.other_family {
         // A wildcard that has a partner is always the IPv4 one.
         Some(six) if ip.is_ipv6() => six,
         _ => way.host_port,
     };
-    let Ok(ip) = address.parse::<IpAddr>() else { return Some((address, way.host_port, None)) };
+    let Ok(ip) = address.parse::<IpAddr>() else { return Ok((address, way.host_port, None)) };
     let of_node = [node.address.parse().ok(), node.other_family];
     let other = of_node.into_iter().flatten().find(|node| node.is_ipv4() != ip.is_ipv4());
     let tagged = other
         .filter(|_| way.other_family.is_some())
         .map(|other| TaggedAddress { address: other.to_string(), port: number(other) });
-    Some((address, number(ip), tagged))
+    Ok((address, number(ip), tagged))
 }
 
 /// Returns the endpoint of a container that asks to be registered although it has no port for it;
@@ -191,6 +198,15 @@ fn portless(subject: &Subject<'_>, none: bool, warnings: &mut Warnings) -> Optio
     let own = (is_internal && subject.network.network_mode != NetworkMode::Host)
         .then(|| internal(subject, &settings, number, warnings))
         .flatten();
-    let (address, tagged) = own.unwrap_or_else(|| (on_host(subject, &settings, warnings), None));
+    let (address, tagged) = match own {
+        Some(own) => own,
+        None => match on_host(subject, &settings, warnings) {
+            Ok(address) => (address, None),
+            Err(problem) => {
+                warnings.add("address", format!("the container {problem}"));
+                return None;
+            }
+        },
+    };
     Some(Endpoint { port: None, address, number, tagged })
 }

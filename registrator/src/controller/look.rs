@@ -18,6 +18,8 @@ use crate::ending;
 const AT_A_TIME: usize = 8;
 /// How many are begun or wait for their turn by themselves, so that a pass under way holds none up.
 const AHEAD: usize = 32;
+/// How many are asked for before their containers have started.
+const EARLY: usize = 8;
 /// So many are enough for a pass, however many more wait: it goes on while these are registered.
 const BATCH: usize = 32;
 /// How long until a failed list or inspection is tried again; Docker being away altogether is
@@ -39,8 +41,9 @@ pub(crate) struct Look {
     waiting: VecDeque<String>,
     /// The time of the event that led there; 0 where it was the list.
     asked: BTreeMap<String, i64>,
-    /// Being inspected; true = something happened since.
-    busy: BTreeMap<String, bool>,
+    busy: BTreeMap<String, Busy>,
+    /// To be inspected before their start.
+    early: Vec<String>,
     failed: Vec<String>,
     /// How often in a row a container, or the list (an empty name), could not be looked at.
     failures: BTreeMap<String, u32>,
@@ -51,6 +54,20 @@ pub(crate) struct Look {
     turns: Arc<Semaphore>,
     /// How many were inspected since the last pass.
     fresh: usize,
+}
+
+/// A container that is being inspected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Busy {
+    /// Since it joined a network: the engine answers when the start under way is done, which is sooner than if it were
+    /// asked after its event.
+    Early,
+    /// So, and the event of the start has come: an answer that it runs is up to date.
+    Started,
+    /// The answer says what is.
+    Asked,
+    /// Something happened since the question.
+    Again,
 }
 
 impl Default for Look {
@@ -65,6 +82,7 @@ impl Default for Look {
             waiting: VecDeque::new(),
             asked: BTreeMap::new(),
             busy: BTreeMap::new(),
+            early: Vec::new(),
             failed: Vec::new(),
             failures: BTreeMap::new(),
             killed: BTreeMap::new(),
@@ -81,9 +99,29 @@ impl Look {
         let asked = self.asked.entry(id.clone()).or_default();
         *asked = time_nano.max(*asked);
         match self.busy.get_mut(&id) {
-            Some(again) => *again = true,
+            Some(busy) => *busy = Busy::Again,
             None if !self.waiting.contains(&id) => self.waiting.push_back(id),
             None => {}
+        }
+    }
+
+    /// Asks for an inspection because the container started.
+    pub(crate) fn at_start(&mut self, id: String, time_nano: i64) {
+        match self.busy.get_mut(&id) {
+            Some(busy @ Busy::Early) => {
+                *busy = Busy::Started;
+                self.asked.insert(id, time_nano);
+            }
+            _ => self.at(id, time_nano),
+        }
+    }
+
+    /// Asks for an inspection of a container that is about to start, if not many are.
+    pub(crate) fn ahead(&mut self, id: String) {
+        let early = self.busy.values().filter(|busy| matches!(busy, Busy::Early | Busy::Started));
+        if early.count() < EARLY && !self.busy.contains_key(&id) {
+            self.busy.insert(id.clone(), Busy::Early);
+            self.early.push(id);
         }
     }
 
@@ -109,7 +147,7 @@ impl Look {
     /// Tells whether it pays to wait for more: more containers are to be looked at than can be at
     /// a time, and only a few have been.
     pub(crate) fn is_crowded(&self) -> bool {
-        let waiting = self.waiting.len() + self.busy.len();
+        let waiting = self.waiting.len() + self.busy().count();
         waiting > AT_A_TIME && self.fresh < BATCH
     }
 
@@ -128,8 +166,13 @@ impl Look {
 
     /// Tells whether a container, by its short ID, is still to be looked at.
     pub(crate) fn is_pending(&self, short_id: &str) -> bool {
-        let ids = self.waiting.iter().chain(self.busy.keys()).chain(&self.failed);
+        let ids = self.waiting.iter().chain(self.busy()).chain(&self.failed);
         ids.into_iter().any(|id| id.starts_with(short_id))
+    }
+
+    /// Returns those of which an answer is awaited that counts.
+    fn busy(&self) -> impl Iterator<Item = &String> {
+        self.busy.iter().filter(|(_, busy)| **busy != Busy::Early).map(|(id, _)| id)
     }
 
     /// Returns what is worth printing.
@@ -149,14 +192,14 @@ impl Controller {
             let (engine, all) = (engine.clone(), self.parts.keep.deregister != Deregister::Always);
             self.look.listing.spawn(async move { engine.list(all).await });
         }
-        while self.look.busy.len() < AHEAD
-            && let Some(id) = self.look.waiting.pop_front()
-        {
-            self.look.busy.insert(id.clone(), false);
-            let templates = self.tags.has_templates();
-            let (engine, turns) = (engine.clone(), self.look.turns.clone());
+        let templates = self.tags.has_templates();
+        let mut start = |id: String, turns: Option<Arc<Semaphore>>| {
+            let engine = engine.clone();
             self.look.inspections.spawn(async move {
-                let _turn = turns.acquire().await;
+                let _turn = match &turns {
+                    Some(turns) => turns.acquire().await.ok(),
+                    None => None,
+                };
                 let inspected = engine.inspect(&id).await.map(|document| {
                     let document = document?;
                     let container = Container::from_inspect(&document);
@@ -165,6 +208,14 @@ impl Controller {
                 });
                 (id, inspected)
             });
+        };
+        // These wait for starts, and must hold up nobody who waits for his turn.
+        self.look.early.drain(..).for_each(|id| start(id, None));
+        while self.look.busy.len() < AHEAD
+            && let Some(id) = self.look.waiting.pop_front()
+        {
+            self.look.busy.insert(id.clone(), Busy::Asked);
+            start(id, Some(self.look.turns.clone()));
         }
     }
 
@@ -206,7 +257,15 @@ impl Controller {
 
     pub(crate) fn inspected(&mut self, done: Result<Inspected, JoinError>) {
         let Ok((id, inspected)) = done else { return };
-        let again = self.look.busy.remove(&id).unwrap_or_default();
+        let busy = self.look.busy.remove(&id).unwrap_or(Busy::Asked);
+        let runs = matches!(&inspected, Ok(Some((Ok(container), _))) if container.running);
+        match busy {
+            // Its event is to come, and asks again.
+            Busy::Early => return,
+            Busy::Started if !runs => return self.look.waiting.push_back(id),
+            _ => {}
+        }
+        let again = busy == Busy::Again;
         let event_time = self.look.asked.get(&id).copied().filter(|time| *time != 0);
         if again {
             self.look.waiting.push_back(id.clone());
@@ -337,5 +396,24 @@ mod tests {
         assert_eq!(look.killed.iter().collect::<Vec<_>>(), [(&"new".into(), &"15".into())]);
         look.forget_signal("new");
         assert!(look.killed.is_empty());
+    }
+
+    #[test]
+    fn an_answer_from_before_the_start_counts_only_once_its_event_has_come() {
+        let mut look = Look::default();
+        look.ahead("new".into());
+        assert!(!look.is_pending("new") && !look.is_crowded());
+        look.at_start("new".into(), 1);
+        assert!(look.is_pending("new"));
+        assert_eq!((look.busy["new"], look.asked["new"]), (Busy::Started, 1));
+        look.at("new".into(), 2);
+        assert_eq!((look.busy["new"], look.asked["new"]), (Busy::Again, 2));
+    }
+
+    #[test]
+    fn only_a_few_are_asked_for_before_their_start() {
+        let mut look = Look::default();
+        (0..=EARLY).for_each(|number| look.ahead(format!("c{number}")));
+        assert_eq!(look.early.len(), EARLY);
     }
 }

@@ -24,6 +24,11 @@ fn address_and_port_belong_together_on_networks_of_the_users_own() {
         let services = world.services();
         services.get("node1:web:80").map(|one| (one.address.clone(), one.port))
     };
+    // The agent of these tests advertises the loopback.
+    world.start(&["--internal=false"]);
+    world.until("the refusal", || world.log().contains("-advertise, or registrator with --ip"));
+    assert_eq!(place(), None);
+    world.stop_registrator();
     world.start(&["--internal=false", "--ip", "192.0.2.9"]);
     world.until("the host's", || place() == Some(("192.0.2.9".into(), 18080)));
     world.stop_registrator();
@@ -366,7 +371,7 @@ fn a_bad_template_of_a_tag_costs_the_tag_and_not_the_daemon() {
 
 #[test]
 fn both_families_of_a_port_are_one_instance_with_usable_addresses() {
-    let both = r#"{"advertise_addr_ipv4": "127.0.0.1", "advertise_addr_ipv6": "fd00::7"}"#;
+    let both = r#"{"advertise_addr_ipv4": "192.0.2.7", "advertise_addr_ipv6": "fd00::7"}"#;
     let world = World::with(Consul::options().config(both).start().unwrap());
     let subnets = ["--ipv6", "--subnet", "fd77::/64", "--subnet", "10.77.6.0/24", "six"];
     world.docker.cli(&[&["network", "create"], &subnets[..]].concat()).unwrap();

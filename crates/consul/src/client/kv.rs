@@ -46,12 +46,6 @@ impl Client {
         self.kv_set(SetKeyRequest::default(), key, value).await.map(drop)
     }
 
-    /// Writes a key if it was last written at `index` (0 = if it does not exist); tells whether
-    /// it did.
-    pub async fn kv_cas(&self, key: &str, value: &[u8], index: u64) -> Result<bool, Error> {
-        self.kv_set(SetKeyRequest { cas: Some(index), ..Default::default() }, key, value).await
-    }
-
     /// Writes a key and has a session hold it; `false` if another session does. Fails with
     /// [`Error::is_session_gone`] if the session ended.
     pub async fn kv_acquire(&self, key: &str, value: &[u8], session: &str) -> Result<bool, Error> {
@@ -62,12 +56,6 @@ impl Client {
     /// Deletes a key, if it is there.
     pub async fn kv_delete(&self, key: &str) -> Result<(), Error> {
         self.tell(DeleteKeyRequest { key: key.to_owned(), ..Default::default() }).await
-    }
-
-    /// Deletes all keys that start with `prefix`.
-    pub async fn kv_delete_tree(&self, prefix: &str) -> Result<(), Error> {
-        let key = prefix.to_owned();
-        self.tell(DeleteKeyRequest { key, recurse: Some(true), ..Default::default() }).await
     }
 
     /// Carries out up to [`crate::TXN_LIMIT`] operations together, or none of them.

@@ -1,0 +1,86 @@
+//! The workshop's way on one node, by hand: DockerCoins alone, its Compose file converted, and everything scaled.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
+use std::path::Path;
+use std::time::Duration;
+
+use tests::{compose, eventually, http, measured, within};
+
+const FILE: &str = "dockercoins/compose.plain.yml";
+const SOON: Duration = Duration::from_secs(20);
+/// So long a rate is measured: often enough the 1.2 s after which a worker reports.
+const MEASURE: Duration = Duration::from_secs(18);
+
+async fn plain(file: &str, args: &[&str]) -> anyhow::Result<String> {
+    compose::docker(&[&["compose", "--project-name", "plain", "--file", file], args].concat()).await
+}
+
+/// Runs `ambassador` by hand, with this folder at `/work`.
+async fn by_hand(folder: &Path, args: &[&str]) -> String {
+    let variable = |name| std::env::var(name).expect("tests/run names the engine's socket");
+    let (socket, mount) = (variable("DOCKER_SOCKET"), variable("DOCKER_SOCKET_MOUNT"));
+    let volumes = [
+        format!("{mount}:{mount}"),
+        format!("{}:/work", folder.display()),
+        "plain:/run/ambassador".to_owned(),
+    ];
+    let volumes: Vec<&str> = volumes.iter().flat_map(|one| ["--volume", one]).collect();
+    let host = format!("DOCKER_HOST=unix://{socket}");
+    let words = ["run", "--rm", "--user", "0", "--workdir", "/work", "--env", &host];
+    let image = ["ambassador/ambassador"];
+    compose::docker(&[&words[..], &volumes, &image, args].concat()).await.unwrap()
+}
+
+/// Returns the number of hashes and the page's clock in seconds.
+async fn hashes(page: &str) -> Option<(f64, f64)> {
+    let json = http::json(&format!("http://{page}/json")).await.ok()?;
+    Some((json["hashes"].as_str()?.parse().ok()?, json["now"].as_f64()?))
+}
+
+async fn rate(page: &str) -> f64 {
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let (before, from) = hashes(page).await.unwrap();
+    tokio::time::sleep(MEASURE).await;
+    let (after, to) = hashes(page).await.unwrap();
+    (after - before) / (to - from)
+}
+
+#[tokio::test]
+async fn dockercoins_alone_is_converted_and_then_everything_scales() {
+    plain(FILE, &["up", "--detach", "--scale", "worker=10"]).await.unwrap();
+    for (port, name) in [(8001, "RNG"), (8002, "HASHER")] {
+        let url = format!("http://127.0.0.1:{port}/");
+        let probe = || async {
+            let answer = http::get(&url).await.ok()?;
+            answer.body.starts_with(format!("{name} running on ").as_bytes()).then_some(())
+        };
+        eventually(&format!("{name} answers"), SOON, probe).await.unwrap();
+    }
+    measured(async || {
+        within(rate("127.0.0.1:8000").await, 9.0, 10.5, "hashes/s of ten workers, nothing between")
+    })
+    .await;
+    let refused = plain(FILE, &["up", "--detach", "--scale", "rng=3"]).await.unwrap_err();
+    assert!(format!("{refused:#}").contains("port"), "{refused:#}");
+    plain(FILE, &["down", "--volumes"]).await.unwrap();
+
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::copy(Path::new("..").join(FILE), folder.path().join("plain.yml")).unwrap();
+    by_hand(folder.path(), &["link", "plain.yml", "linked.yml"]).await;
+    let linked = folder.path().join("linked.yml").display().to_string();
+    plain(&linked, &["up", "--detach", "--scale", "worker=10", "--scale", "rng=3"]).await.unwrap();
+    by_hand(folder.path(), &["create", "--project", "plain", "--volume", "plain"]).await;
+    by_hand(folder.path(), &["configure", "--internal", "--network", "plain_default"]).await;
+    let page = plain(&linked, &["port", "webui", "80"]).await.unwrap();
+    let page = page.trim().replace("0.0.0.0", "127.0.0.1");
+    eventually("it mines", SOON, || hashes(&page)).await.unwrap();
+    measured(async || {
+        within(rate(&page).await, 25.0, 31.0, "hashes/s of ten workers, three rng, ambassadors")
+    })
+    .await;
+    by_hand(folder.path(), &["delete", "--project", "plain"]).await;
+    let left = ["ps", "--all", "--quiet", "--filter", "label=ambassador.project=plain"];
+    assert_eq!(compose::docker(&left).await.unwrap(), "");
+    plain(&linked, &["down", "--volumes"]).await.unwrap();
+    compose::docker(&["volume", "rm", "plain"]).await.unwrap();
+}
