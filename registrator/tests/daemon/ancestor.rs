@@ -371,7 +371,7 @@ fn a_bad_template_of_a_tag_costs_the_tag_and_not_the_daemon() {
 
 #[test]
 fn both_families_of_a_port_are_one_instance_with_usable_addresses() {
-    let both = r#"{"advertise_addr_ipv4": "192.0.2.7", "advertise_addr_ipv6": "fd00::7"}"#;
+    let both = r#"{"advertise_addr": "192.0.2.7", "advertise_addr_ipv4": "192.0.2.7", "advertise_addr_ipv6": "fd00::7"}"#;
     let world = World::with(Consul::options().config(both).start().unwrap());
     let subnets = ["--ipv6", "--subnet", "fd77::/64", "--subnet", "10.77.6.0/24", "six"];
     world.docker.cli(&[&["network", "create"], &subnets[..]].concat()).unwrap();
