@@ -65,7 +65,8 @@ async fn dockercoins_alone_is_converted_and_then_everything_scales() {
     plain(FILE, &["down", "--volumes"]).await.unwrap();
 
     let folder = tempfile::tempdir().unwrap();
-    std::fs::copy(Path::new("..").join(FILE), folder.path().join("plain.yml")).unwrap();
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(FILE);
+    std::fs::copy(file, folder.path().join("plain.yml")).unwrap();
     by_hand(folder.path(), &["link", "plain.yml", "linked.yml"]).await;
     let linked = folder.path().join("linked.yml").display().to_string();
     plain(&linked, &["up", "--detach", "--scale", "worker=10", "--scale", "rng=3"]).await.unwrap();
