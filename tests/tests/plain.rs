@@ -69,7 +69,7 @@ async fn dockercoins_alone_is_converted_and_then_everything_scales() {
     std::fs::copy(file, folder.path().join("plain.yml")).unwrap();
     by_hand(folder.path(), &["link", "plain.yml", "linked.yml"]).await;
     let linked = folder.path().join("linked.yml").display().to_string();
-    plain(&linked, &["up", "--detach", "--scale", "worker=10", "--scale", "rng=3"]).await.unwrap();
+    plain(&linked, &["up", "--wait", "--scale", "worker=10", "--scale", "rng=3"]).await.unwrap();
     by_hand(folder.path(), &["create", "--project", "plain", "--volume", "plain"]).await;
     by_hand(folder.path(), &["configure", "--internal", "--network", "plain_default"]).await;
     let page = plain(&linked, &["port", "webui", "80"]).await.unwrap();
