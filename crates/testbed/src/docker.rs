@@ -235,7 +235,9 @@ impl Docker {
         let paths = std::env::var_os("PATH").unwrap_or_default();
         let paths = self.programs.iter().cloned().chain(std::env::split_paths(&paths));
         let paths = std::env::join_paths(paths)?;
+        // Whoever entered the namespaces goes, or it would stop with a frozen engine and stay behind.
         let mut server = self.inside("setsid");
+        server.arg("--fork");
         if self.podman {
             server.args(["bash", "-c", PODMAN, "podman", &path(""), &self.url()]);
         } else {
@@ -250,7 +252,7 @@ impl Docker {
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
-            .spawn()
+            .status()
             .context("cannot start dockerd")?;
         let end = Instant::now() + START_LIMIT;
         while self.cli(&["version"]).is_err() {
@@ -400,9 +402,20 @@ mod tests {
         engine.restart().unwrap();
         assert_eq!(engine.cli(&["ps", "-q"]).unwrap(), "");
         assert_eq!(engine.cli(&["ps", "-aq", "--no-trunc"]).unwrap(), id);
+        engine.pause().unwrap();
+        std::thread::sleep(Duration::from_millis(500));
+        engine.resume().unwrap();
+        engine.cli(&["ps"]).unwrap();
         let (folder, init) = (engine.folder().to_owned(), engine.init);
+        let of_engine = || {
+            let lines = fs::read_dir("/proc").unwrap().flatten();
+            let lines = lines.filter_map(|one| fs::read_to_string(one.path().join("cmdline")).ok());
+            lines.filter(|line| line.contains(&*folder.to_string_lossy())).count()
+        };
+        assert!(of_engine() > 0);
         drop(engine);
         assert!(!folder.exists());
         assert!(!Path::new(&format!("/proc/{init}")).exists());
+        assert_eq!(of_engine(), 0, "processes are left");
     }
 }
