@@ -15,6 +15,8 @@ use tokio::process::Command;
 const INIT: &str = include_str!("space/init.sh");
 /// How long a process may take to appear or to vanish.
 const LIMIT: Duration = Duration::from_secs(30);
+/// How long a command may take; the longest, which starts everything on a node, takes seconds.
+const PATIENCE: Duration = Duration::from_mins(5);
 /// How often it is looked for.
 const POLL: Duration = Duration::from_millis(20);
 
@@ -141,14 +143,16 @@ fn alive(pid: i32) -> bool {
 /// Runs a command and returns what it prints, trimmed.
 ///
 /// # Errors
-/// With what it writes to standard error, when it fails.
+/// With what it writes to standard error, when it fails; and when it does not end.
 pub async fn run(command: &mut Command) -> anyhow::Result<String> {
     let name = command.as_std().get_program().display().to_string();
     let words: Vec<_> =
         command.as_std().get_args().map(|word| word.to_string_lossy().into_owned()).collect();
     let output = command.stdin(Stdio::null()).kill_on_drop(true).output();
-    let Output { status, stdout, stderr } =
-        output.await.with_context(|| format!("cannot run {name}"))?;
+    let output = tokio::time::timeout(PATIENCE, output).await;
+    let output = output
+        .with_context(|| format!("{name} {} did not end within {PATIENCE:?}", words.join(" ")))?;
+    let Output { status, stdout, stderr } = output.with_context(|| format!("cannot run {name}"))?;
     let said = String::from_utf8_lossy(&stderr);
     ensure!(status.success(), "{name} {}: {}", words.join(" "), last_lines(said.trim()));
     Ok(String::from_utf8_lossy(&stdout).trim().to_owned())

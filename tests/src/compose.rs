@@ -9,6 +9,9 @@ use anyhow::Context;
 use serde_json::Value;
 use tokio::process::Command;
 
+/// How long a command may take; the longest, a push, takes less than a minute.
+const PATIENCE: Duration = Duration::from_mins(5);
+
 /// The repository: Compose's project folder.
 fn repository() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -17,14 +20,17 @@ fn repository() -> PathBuf {
 /// Runs `program` with `args` in the repository and returns its standard output.
 ///
 /// # Errors
-/// With what it wrote to standard error, when it fails.
+/// With what it wrote to standard error, when it fails; and when it does not end.
 pub async fn run(program: &str, args: &[&str]) -> anyhow::Result<String> {
     let output = Command::new(program)
         .args(args)
         .current_dir(repository())
         .stdin(Stdio::null())
-        .output()
+        .kill_on_drop(true)
+        .output();
+    let output = tokio::time::timeout(PATIENCE, output)
         .await
+        .with_context(|| format!("{program} {} did not end within {PATIENCE:?}", args.join(" ")))?
         .with_context(|| format!("cannot run {program}"))?;
     anyhow::ensure!(
         output.status.success(),

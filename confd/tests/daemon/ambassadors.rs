@@ -106,6 +106,16 @@ async fn each_ambassador_has_its_own_file_and_the_end_of_one_changes_no_other() 
     let output = bed.run(&["render", &format!("ambassadors-{one}")]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(String::from_utf8_lossy(&output.stdout), text(one));
+    // Instances of the named node come first.
+    let usual = bed.environment.clone();
+    for (near, others) in [("elsewhere", true), ("node1", false)] {
+        bed.environment.push(("NEAR".to_owned(), near.to_owned()));
+        let output = bed.run(&["render", &format!("ambassadors-{one}")]);
+        let rendered = String::from_utf8_lossy(&output.stdout);
+        let line = rendered.lines().find(|line| line.contains("server web-a ")).unwrap();
+        assert!(line.ends_with(" backup") == others && rendered.contains("allbackups"), "{line}");
+        bed.environment.clone_from(&usual);
+    }
     assert!(!bed.run(&["render", "ambassadors-ccccccccccc3"]).status.success());
     assert!(bed.run(&["check"]).status.success());
 
