@@ -5,25 +5,26 @@
 
 mod flags;
 mod known;
+mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::net::UdpSocket;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::dependency::{Dependency, Service};
 use crate::docker::{Endpoint, Engine, Error};
 use crate::instance::{Instance, normalised};
 use crate::pass::chain;
-use crate::snapshot::{Check, Data, Node};
+use crate::snapshot::{Check, Node};
 use crate::text;
 use known::{Known, look};
+use world::DATACENTER;
 
 pub use flags::{Derive, Source};
+pub(crate) use world::{World, unanswerable};
 
 /// How long the engine may take for one answer.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -33,71 +34,8 @@ const RESYNC: Duration = Duration::from_mins(1);
 const BURST: Duration = Duration::from_millis(10);
 /// The longest pause before the engine is looked for again.
 const LONGEST: Duration = Duration::from_secs(5);
-/// Consul's name for the only datacenter there is.
-const DATACENTER: &str = "dc1";
 /// An address that nobody has (RFC 5737), to learn from where this node would reach the world.
 const ELSEWHERE: &str = "192.0.2.1:9";
-
-/// What this node offers.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct World {
-    node: Node,
-    instances: Vec<Arc<Instance>>,
-    checks: Vec<Check>,
-}
-
-/// Tells why a question has no answer where there is only this node's engine.
-pub(crate) fn unanswerable(question: &Dependency) -> Option<&'static str> {
-    let dc = match question {
-        Dependency::Service(Service { filter: Some(_), .. }) => {
-            return Some("there is no `filter`; use the filters by_tag and by_meta");
-        }
-        Dependency::Service(Service { dc, .. })
-        | Dependency::Services { dc }
-        | Dependency::Nodes { dc }
-        | Dependency::Node { dc, .. } => dc.as_deref(),
-        _ => None,
-    };
-    dc.is_some_and(|dc| dc != DATACENTER).then_some("there is no other `dc` than this node's")
-}
-
-impl World {
-    /// Answers a question as Consul would if this node were all there is.
-    pub(crate) fn answer(&self, question: &Dependency) -> Data {
-        match question {
-            Dependency::Services { .. } => {
-                let mut services = BTreeMap::<_, BTreeSet<_>>::new();
-                for instance in &self.instances {
-                    let tags = services.entry(instance.name.clone()).or_default();
-                    tags.extend(instance.tags.iter().cloned());
-                }
-                Data::Services(services)
-            }
-            Dependency::Service(service) => Data::Instances(self.of(service)),
-            Dependency::Nodes { .. } => Data::Nodes(vec![self.node.clone()]),
-            Dependency::Node { name, .. } => Data::Node(
-                (*name == self.node.name).then(|| (self.node.clone(), self.instances.clone())),
-            ),
-            Dependency::Datacenters => Data::Names(vec![DATACENTER.to_owned()]),
-            Dependency::Key { .. } => Data::Key(None),
-            Dependency::Prefix { .. } => Data::Keys(BTreeMap::new()),
-            Dependency::Checks { state } => {
-                let wanted = |check: &&Check| state == "any" || check.status == *state;
-                Data::Checks(self.checks.iter().filter(wanted).cloned().collect())
-            }
-            Dependency::Ambassadors => Data::Ambassadors(Vec::new()),
-        }
-    }
-
-    fn of(&self, service: &Service) -> Vec<Arc<Instance>> {
-        let wanted = |instance: &&Arc<Instance>| {
-            instance.name == service.name
-                && service.tag.as_ref().is_none_or(|tag| instance.tags.contains(tag))
-                && (!service.passing || instance.status == "passing")
-        };
-        self.instances.iter().filter(wanted).cloned().collect()
-    }
-}
 
 /// Keeps `world` up to date. While the engine is away nothing changes.
 pub(crate) async fn follow(
@@ -284,6 +222,8 @@ fn own_address() -> String {
 mod tests {
     use super::known::MERCY;
     use super::*;
+    use crate::dependency::{Dependency, Service};
+    use crate::snapshot::Data;
     use serde_json::json;
     use services::Container;
 
@@ -324,18 +264,6 @@ mod tests {
     }
 
     #[test]
-    fn what_only_consul_can_answer_is_refused() {
-        let service = |dc: Option<&str>, filter: Option<&str>| {
-            let (dc, filter) = (dc.map(Into::into), filter.map(Into::into));
-            Dependency::Service(Service { dc, filter, ..Service::named("rng") })
-        };
-        assert!(unanswerable(&service(None, Some("Checks is empty"))).unwrap().contains("filter"));
-        assert!(unanswerable(&service(Some("elsewhere"), None)).unwrap().contains("dc"));
-        assert!(unanswerable(&Dependency::Services { dc: Some("dc2".into()) }).is_some());
-        assert_eq!(unanswerable(&service(Some(DATACENTER), None)), None);
-    }
-
-    #[test]
     fn one_that_was_told_to_stop_gets_no_traffic() {
         let mut leaving = container("a", &json!({}));
         leaving.leaving = Some(Instant::now() + MERCY);
@@ -347,5 +275,15 @@ mod tests {
         assert_eq!(ids(&rng), ["n1:b:80"]);
         rng.passing = false;
         assert_eq!(ids(&rng), ["n1:a:80", "n1:b:80"]);
+        assert_eq!(world.left_out(), ["n1:a:80 gets no traffic: its container is about to stop"]);
+    }
+
+    #[test]
+    fn one_that_is_still_starting_gets_no_traffic() {
+        let mut starting = container("a", &json!({}));
+        starting.container.health =
+            Some(services::Probe { status: services::Health::Starting, output: String::new() });
+        let world = world(vec![starting, container("b", &json!({}))]);
+        assert_eq!(world.left_out(), ["n1:a:80 gets no traffic: starting"]);
     }
 }

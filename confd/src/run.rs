@@ -110,7 +110,7 @@ async fn follow(args: &Args, token: CancellationToken) -> anyhow::Result<ExitCod
     let working = async {
         tokio::join!(
             supervisor.run(Reasons::new(&args.confdir)?),
-            watches.run(stop.clone()),
+            Arc::clone(&watches).run(stop.clone()),
             async {
                 if let Some(publishing) = publishing {
                     publishing.await;
@@ -126,6 +126,9 @@ async fn follow(args: &Args, token: CancellationToken) -> anyhow::Result<ExitCod
             async {
                 if let Some(programs) = programs {
                     outcome = once(args, &board, &programs, &stop).await;
+                    for line in watches.left_out() {
+                        eprintln!("confd: {line}");
+                    }
                     stop.cancel();
                 }
             }

@@ -101,6 +101,12 @@ impl Watches {
         }
     }
 
+    /// Returns a line for each instance of this node's that gets no traffic, where this node is the source.
+    pub(crate) fn left_out(&self) -> Vec<String> {
+        let world = self.local.get().map(|(_, world)| world.borrow());
+        world.and_then(|world| world.as_ref().map(World::left_out)).unwrap_or_default()
+    }
+
     /// Takes over what an earlier process knew when the source's newest index was `index`: a first answer that lacks
     /// some of it, from a source that knows less than then, is doubted.
     pub fn remember(&self, inputs: &[(Dependency, Data)], index: Option<u64>) {

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use itertools::{EitherOrBoth, Itertools};
+
 use crate::model::{Actual, Beat, DRAINING, Desired, State};
 
 /// One change. Actions are ordered: removals come first, as a replaced container may reuse the
@@ -30,18 +32,35 @@ pub fn plan(
     host: &str,
     kept: &BTreeSet<String>,
 ) -> Vec<Action> {
-    let gone = actual
-        .iter()
-        .filter(|(id, actual)| {
-            !desired.contains_key(*id) && !kept.contains(*id) && actual.is_owned_by(host)
-        })
-        .map(|(id, _)| Action::Deregister(id.clone()));
-    gone.chain(desired.iter().flat_map(|(id, desired)| changes(id, desired, actual.get(id))))
-        .collect()
+    let mut actions = Vec::new();
+    let mut additions = Vec::new();
+    for (id, desired, actual) in pairs(desired, actual) {
+        match (desired, actual) {
+            (Some(desired), actual) => changes(id, desired, actual, &mut additions),
+            (None, Some(actual)) if !kept.contains(id) && actual.is_owned_by(host) => {
+                actions.push(Action::Deregister(id.clone()));
+            }
+            (None, _) => {}
+        }
+    }
+    actions.append(&mut additions);
+    actions
 }
 
-fn changes(id: &str, desired: &Arc<Desired>, actual: Option<&Actual>) -> Vec<Action> {
-    let mut actions = Vec::new();
+/// Walks through two maps side by side: each key once, with what either holds of it.
+pub(crate) fn pairs<'a, K: Ord + 'a, A, B>(
+    one: impl IntoIterator<Item = (&'a K, A)>,
+    other: impl IntoIterator<Item = (&'a K, B)>,
+) -> impl Iterator<Item = (&'a K, Option<A>, Option<B>)> {
+    let both = one.into_iter().merge_join_by(other, |(one, _), (other, _)| one.cmp(other));
+    both.map(|either| match either {
+        EitherOrBoth::Both((key, one), (_, other)) => (key, Some(one), Some(other)),
+        EitherOrBoth::Left((key, one)) => (key, Some(one), None),
+        EitherOrBoth::Right((key, other)) => (key, None, Some(other)),
+    })
+}
+
+fn changes(id: &str, desired: &Arc<Desired>, actual: Option<&Actual>, actions: &mut Vec<Action>) {
     let fresh = actual.is_none_or(|actual| {
         let told = actual.told.as_ref().is_some_and(|told| Arc::ptr_eq(told, desired));
         !told && !actual.matches(desired)
@@ -69,7 +88,6 @@ fn changes(id: &str, desired: &Arc<Desired>, actual: Option<&Actual>) -> Vec<Act
             actions.push(Action::Beat(check.clone(), beat.clone()));
         }
     }
-    actions
 }
 
 /// Returns what `actual` is after an action was carried out.

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::{Controller, DOUBT, chain};
 use crate::guard;
 use crate::model::{Actual, CONTAINER, Desired};
-use crate::plan::Action;
+use crate::plan::{Action, pairs};
 
 /// How long what Consul refuses for good is left alone, unless it changes.
 const REFUSAL_PAUSE: Duration = Duration::from_secs(30);
@@ -33,14 +33,11 @@ impl Controller {
             let Some(short) = container(actual) else { return !self.parts.keep.cleanup };
             self.look.is_pending(short) || (!self.parts.keep.cleanup && !self.is_confirmed(short))
         };
-        actual
-            .iter()
-            .filter(|(id, actual)| {
-                !self.desired.contains_key(*id)
-                    && actual.is_owned_by(&self.parts.node.name)
-                    && stays(actual)
+        pairs(&self.desired, actual)
+            .filter_map(|(id, desired, actual)| {
+                let actual = actual.filter(|_| desired.is_none())?;
+                (actual.is_owned_by(&self.parts.node.name) && stays(actual)).then(|| id.clone())
             })
-            .map(|(id, _)| id.clone())
             .collect()
     }
 
@@ -61,6 +58,9 @@ impl Controller {
             _ => false,
         };
         let removals = actions.iter().filter(|action| unconfirmed(action)).count();
+        if removals == 0 {
+            return;
+        }
         let owned = actual.values().filter(|one| one.is_owned_by(&self.parts.node.name)).count();
         let suspicious = guard::is_suspicious(removals, owned, self.parts.keep.max_removal);
         if suspicious && !self.believe {

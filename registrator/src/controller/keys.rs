@@ -93,12 +93,10 @@ impl Controller {
         let (Some(mirror), Some(actual)) = (&mut self.parts.mirror, &self.actual) else {
             return Ok(());
         };
-        let wanted = |id: &&String| everything || touched.contains(*id);
-        let keys: Keys = self
-            .desired
-            .keys()
-            .filter(wanted)
-            .filter_map(|id| Some((&self.desired[id], actual.get(id)?)))
+        let all = self.desired.keys().filter(|_| everything);
+        let keys: Keys = all
+            .chain(touched.iter().filter(|_| !everything))
+            .filter_map(|id| Some((self.desired.get(id)?, actual.get(id)?)))
             .map(|(desired, actual)| (mirror.key(desired), mirror.value(desired, &actual.service)))
             .collect();
         let others = mirror.write(keys).await?;

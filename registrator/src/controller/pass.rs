@@ -11,7 +11,7 @@ use super::doubts::container;
 use super::known::Known;
 use super::{Controller, JOURNAL_PAUSE};
 use crate::model::{Actual, Desired, REGISTERED_TIME};
-use crate::plan::{Action, applied, plan};
+use crate::plan::{Action, applied, pairs, plan};
 use crate::registration;
 
 /// How many instances are worked on at a time.
@@ -67,10 +67,10 @@ impl Controller {
                 _ => None,
             })
             .collect();
-        for (id, actual) in self.actual.iter_mut().flatten() {
-            let desired = self.desired.get(id).filter(|_| !changed.contains(id.as_str()));
-            if let Some(desired) = desired
+        for (id, desired, actual) in pairs(&self.desired, self.actual.iter_mut().flatten()) {
+            if let (Some(desired), Some(actual)) = (desired, actual)
                 && actual.told.as_ref().is_none_or(|told| !Arc::ptr_eq(told, desired))
+                && !changed.contains(id.as_str())
             {
                 actual.told = Some(desired.clone());
             }
@@ -186,9 +186,11 @@ impl Controller {
             self.keys_done(written);
         }
         // What could not be removed is confirmed to have ended for the next pass, too.
-        let left: BTreeSet<&str> =
-            self.actual.iter().flat_map(BTreeMap::values).filter_map(container).collect();
-        self.ended.retain(|short| left.contains(short.as_str()));
+        if !self.ended.is_empty() {
+            let left: BTreeSet<&str> =
+                self.actual.iter().flat_map(BTreeMap::values).filter_map(container).collect();
+            self.ended.retain(|short| left.contains(short.as_str()));
+        }
         if self.journal.changed && self.clock.journal.is_none() {
             self.clock.journal = Some(Instant::now() + JOURNAL_PAUSE);
         }
