@@ -227,6 +227,8 @@ fn explained(error: &tera::Error, template: &str) -> Error {
 }
 
 #[cfg(test)]
+mod ambassador;
+#[cfg(test)]
 mod documentation;
 #[cfg(test)]
 mod hostile;

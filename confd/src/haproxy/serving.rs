@@ -15,6 +15,8 @@ pub(crate) enum ServerState {
     Serving,
     /// It waits for its first passed check.
     Joining,
+    /// It is wanted, and wanted to get nothing.
+    Weightless,
     /// It keeps the connections it has, and gets no new ones.
     Draining,
     /// Its checks fail.
@@ -29,6 +31,7 @@ impl ServerState {
         match self {
             Self::Serving => "serving",
             Self::Joining => "joining",
+            Self::Weightless => "weightless",
             Self::Draining => "draining",
             Self::Down => "down",
             Self::Maintenance => "maintenance",
@@ -63,7 +66,7 @@ fn judge(actual: &Actual, wanted_weight: Option<u16>) -> ServerState {
     match actual {
         Actual { maintenance: true, .. } => ServerState::Maintenance,
         Actual { draining: true, .. } => ServerState::Draining,
-        Actual { weight: 0, .. } if wanted_weight == Some(0) => ServerState::Draining,
+        Actual { weight: 0, .. } if wanted_weight == Some(0) => ServerState::Weightless,
         Actual { weight: 0, .. } => ServerState::Joining,
         Actual { up: true, .. } => ServerState::Serving,
         Actual { .. } => ServerState::Down,
@@ -99,7 +102,7 @@ mod tests {
         assert_eq!(judge("a", actual.clone()), "serving");
         assert_eq!(judge("gone", actual.clone()), "draining");
         assert_eq!(judge("a", Actual { weight: 0, ..actual.clone() }), "joining");
-        assert_eq!(judge("z", Actual { weight: 0, ..actual.clone() }), "draining");
+        assert_eq!(judge("z", Actual { weight: 0, ..actual.clone() }), "weightless");
         assert_eq!(judge("a", Actual { up: false, ..actual.clone() }), "down");
         assert_eq!(judge("a", Actual { maintenance: true, ..actual.clone() }), "maintenance");
         assert_eq!(judge("a", Actual { draining: true, ..actual }), "draining");
