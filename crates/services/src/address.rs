@@ -5,15 +5,24 @@ use std::net::IpAddr;
 use crate::container::{Container, Network};
 use crate::labels::{Settings, short};
 use crate::model::{Node, Options};
+use crate::ports::Published;
 use crate::warnings::Warnings;
 
 /// A network that no client is on, and that Swarm adds by itself.
 const INGRESS: &str = "ingress";
 
-/// Returns whether others can reach `ip`: neither a wildcard nor the loopback.
+/// Returns whether others can reach `ip`: neither a wildcard nor the loopback, also where it is written as an IPv6
+/// address, `::ffff:127.0.0.1`.
 #[must_use]
 pub fn is_reachable(ip: IpAddr) -> bool {
+    let ip = ip.to_canonical();
     !ip.is_unspecified() && !ip.is_loopback()
+}
+
+/// Reads an address that others can reach, in its usual form: not `::ffff:10.0.0.1`, which few clients take.
+fn reachable(text: &str) -> Option<IpAddr> {
+    let ip: IpAddr = text.trim().parse().ok()?;
+    is_reachable(ip).then(|| ip.to_canonical())
 }
 
 /// Returns the address that the container's own labels choose, if they do.
@@ -24,7 +33,7 @@ pub(crate) fn labelled(
     warnings: &mut Warnings,
 ) -> Option<IpAddr> {
     let mut parse = |setting: &str, text: &str| {
-        let ip = text.trim().parse().ok().filter(|ip| is_reachable(*ip));
+        let ip = reachable(text);
         if ip.is_none() {
             let problem =
                 format!("{:?} is not an address that others can reach; not used", short(text));
@@ -48,7 +57,7 @@ pub(crate) fn chosen(
     warnings: &mut Warnings,
 ) -> Option<IpAddr> {
     labelled(container, settings, options, warnings)
-        .or_else(|| options.ip.filter(|ip| !ip.is_unspecified()))
+        .or_else(|| options.ip.filter(|ip| is_reachable(*ip)).map(|ip| ip.to_canonical()))
 }
 
 /// Returns the container's own addresses on the network that counts.
@@ -58,7 +67,8 @@ pub(crate) fn internal<'a>(
     options: &Options,
     warnings: &mut Warnings,
 ) -> Option<&'a Network> {
-    let has_address = |network: &&Network| network.ipv4.is_some() || network.ipv6.is_some();
+    let is_usable = |text: &Option<String>| text.as_deref().and_then(reachable).is_some();
+    let has_address = |network: &&Network| is_usable(&network.ipv4) || is_usable(&network.ipv6);
     let named = |name: &str| {
         let suffix = format!("_{name}");
         let exact = container.networks.get(name);
@@ -135,27 +145,45 @@ fn contains(base: IpAddr, length: u32, ip: IpAddr) -> bool {
 /// that is the loopback, out of everybody's reach, the error says which.
 pub(crate) fn published(
     chosen: Option<IpAddr>,
-    bound: IpAddr,
+    way: &Published,
     node: &Node,
 ) -> Result<String, String> {
+    let bound = way.host_ip;
     match chosen {
         Some(ip) => Ok(ip.to_string()),
-        None if bound.is_unspecified() => on_host(None, node),
+        None if bound.is_unspecified() && way.other_family.is_some() => on_host(None, node),
+        None if bound.is_unspecified() => in_family(bound, node),
         None if is_reachable(bound) => Ok(bound.to_string()),
         None => Err(format!("is bound to {bound}, where nobody else reaches it; not registered")),
+    }
+}
+
+/// Returns the node's address in the family in which alone the port is bound to every address. In the other one nobody
+/// gets through: the engine's rules for the port are of one family, and so is the socket of its proxy (`IPV6_V6ONLY`).
+fn in_family(bound: IpAddr, node: &Node) -> Result<String, String> {
+    let Ok(address) = node.address.parse::<IpAddr>() else { return on_host(None, node) };
+    let of_node = [Some(address), node.other_family].into_iter().flatten();
+    let family = if bound.is_ipv4() { "IPv4" } else { "IPv6" };
+    match of_node.map(|ip| ip.to_canonical()).find(|ip| ip.is_ipv4() == bound.is_ipv4()) {
+        Some(ip) => on_host(Some(ip), node),
+        None => Err(format!(
+            "is bound to {bound}, {family} only, and Consul's agent advertises {address}; not registered (publish it \
+             without an address, or start registrator with --ip)"
+        )),
     }
 }
 
 /// Returns what was chosen, else the node's address, unless nobody else reaches that.
 pub(crate) fn on_host(chosen: Option<IpAddr>, node: &Node) -> Result<String, String> {
     let address = chosen.map_or_else(|| node.address.clone(), |ip| ip.to_string());
-    if address.parse().is_ok_and(|ip| !is_reachable(ip)) {
+    let Ok(ip) = address.parse::<IpAddr>() else { return Ok(address) };
+    if !is_reachable(ip) {
         return Err(format!(
             "is at the node's address, and Consul's agent advertises {address}, where nobody else reaches it; not \
              registered (start the agent with -advertise, or registrator with --ip)"
         ));
     }
-    Ok(address)
+    Ok(ip.to_canonical().to_string())
 }
 
 #[cfg(test)]
@@ -179,14 +207,16 @@ mod tests {
     fn a_wildcard_or_the_loopback_is_never_an_address() {
         let at = |chosen: Option<&str>, bound: &str, node: &str| {
             let chosen = chosen.map(|ip| ip.parse().unwrap());
-            published(chosen, bound.parse().unwrap(), &Node::new("node1", node)).ok()
+            let bound = bound.parse().unwrap();
+            let way = Published { host_ip: bound, host_port: 80, other_family: Some(80) };
+            published(chosen, &way, &Node::new("node1", node)).ok()
         };
         assert_eq!(at(None, "0.0.0.0", "192.0.2.1").as_deref(), Some("192.0.2.1"));
         assert_eq!(at(None, "::", "192.0.2.1").as_deref(), Some("192.0.2.1"));
         assert_eq!(at(None, "127.0.0.1", "192.0.2.1"), None);
         assert_eq!(at(None, "10.0.0.7", "127.0.0.1").as_deref(), Some("10.0.0.7"));
         assert_eq!(at(Some("10.9.9.9"), "127.0.0.1", "127.0.0.1").as_deref(), Some("10.9.9.9"));
-        for node in ["127.0.0.1", "::1", "0.0.0.0"] {
+        for node in ["127.0.0.1", "::1", "0.0.0.0", "::ffff:127.0.0.1", "::ffff:0.0.0.0"] {
             assert_eq!(at(None, "0.0.0.0", node), None);
         }
     }

@@ -162,16 +162,16 @@ impl Asked<'_> {
         })
     }
 
-    /// Reads `Name: value|Other: value`.
+    /// Reads `Name: value|Other: value`. An error repeats nothing of it: one who forgets the colon shows a secret.
     fn headers(&self) -> Result<BTreeMap<String, Vec<String>>, String> {
         let mut headers: BTreeMap<String, Vec<String>> = BTreeMap::new();
         let text = self.option("HEADER").map(|text| clean::limited(text, TEXT));
-        for header in text.iter().flat_map(|text| text.split('|')) {
+        for (place, header) in text.iter().flat_map(|text| text.split('|')).enumerate() {
             let (name, value) = header.split_once(':').unwrap_or_default();
             let name = name.trim();
             let is_name = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`~".contains(c);
             if name.is_empty() || !name.chars().all(is_name) {
-                return Err(format!("HEADER {:?} is not Name: value", short(header)));
+                return Err(format!("HEADER, number {} of it, is not Name: value", place + 1));
             }
             headers.entry(name.to_owned()).or_default().push(value.trim().to_owned());
         }

@@ -1,7 +1,7 @@
 //! A container as its inspect document describes it, whatever engine wrote it. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde_json::Value;
 
@@ -194,23 +194,25 @@ fn bindings(ports: Option<&Value>) -> Vec<Binding> {
     let ports = ports.and_then(Value::as_object).into_iter().flatten();
     let mut bindings: Vec<Binding> = ports
         .filter_map(|(key, bindings)| Some((Port::parse(key)?, bindings.as_array()?)))
-        .flat_map(|(port, all)| all.iter().filter_map(move |one| binding(port, one)))
+        .flat_map(|(port, all)| all.iter().flat_map(move |one| binding(port, one)))
         .collect();
     bindings.sort();
     bindings.dedup();
     bindings
 }
 
-fn binding(container: Port, binding: &Value) -> Option<Binding> {
-    let host_ip = match text(binding, "/HostIp") {
-        None => Ipv4Addr::UNSPECIFIED.into(),
-        Some(ip) => ip.parse::<IpAddr>().ok()?,
+/// Without an address it is every one, of both families: Docker writes down both, Podman neither.
+fn binding(container: Port, binding: &Value) -> Vec<Binding> {
+    let host_ips = match text(binding, "/HostIp") {
+        None => vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
+        Some(ip) => ip.parse().map(|ip: IpAddr| ip.to_canonical()).into_iter().collect(),
     };
-    let host_port = match binding.get("HostPort")? {
-        Value::String(text) => text.parse().ok(),
-        number => number.as_u64().and_then(|number| number.try_into().ok()),
+    let host_port = match binding.get("HostPort") {
+        Some(Value::String(text)) => text.parse().ok(),
+        number => number.and_then(Value::as_u64).and_then(|number| number.try_into().ok()),
     };
-    Some(Binding { container, host_ip, host_port: host_port.filter(|port| *port != 0)? })
+    let Some(host_port) = host_port.filter(|port| *port != 0) else { return Vec::new() };
+    host_ips.into_iter().map(|host_ip| Binding { container, host_ip, host_port }).collect()
 }
 
 fn probe(health: &Value) -> Option<Probe> {
@@ -270,7 +272,8 @@ mod tests {
         assert_eq!(odd.exposed.len(), 2);
         assert_eq!(
             odd.published.iter().map(|binding| binding.host_port).collect::<Vec<_>>(),
-            [8081]
+            [8081, 8081],
+            "in both families"
         );
     }
 

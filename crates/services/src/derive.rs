@@ -51,7 +51,8 @@ pub fn instances<'a>(
     let mut warnings = Warnings::default();
     let labels = Labels::of(container, &options.label_prefix);
     let mut instances = Vec::new();
-    if container.running && (labels.names_anything() || !is_system(container)) {
+    let is_system = is_system(container) && !labels.names_anything();
+    if container.running && !is_system {
         match network(container, owner) {
             Ok(network) => {
                 let subject = Subject { container, network, labels: &labels, options, node };
@@ -63,7 +64,7 @@ pub fn instances<'a>(
             }
         }
     }
-    Derived { instances, warnings: warnings.into_vec() }
+    Derived { instances, warnings: warnings.into_vec(), is_system }
 }
 
 /// Returns the container whose network `container` uses; otherwise the id of the one that is not there.
@@ -81,7 +82,9 @@ fn network<'a: 'b, 'b>(
     Err(&at.id)
 }
 
-fn is_system(container: &Container) -> bool {
+/// Tells whether a container is a part of this system: registrator, confd, Consul, an ambassador.
+#[must_use]
+pub fn is_system(container: &Container) -> bool {
     SYSTEM_LABELS.iter().any(|label| container.labels.contains_key(*label))
         || name::image(&container.image).is_some_and(|name| SYSTEM_IMAGES.contains(&name))
 }

@@ -149,7 +149,8 @@ fn internal(
         return Some((ip.to_string(), None));
     }
     let found = address::internal(subject.network, settings, subject.options, warnings)?;
-    let usable = |text: &Option<String>| text.clone().filter(|text| text.parse::<IpAddr>().is_ok());
+    let is_usable = |text: &String| text.parse().is_ok_and(address::is_reachable);
+    let usable = |text: &Option<String>| text.clone().filter(is_usable);
     match (usable(&found.ipv4), usable(&found.ipv6)) {
         (Some(four), six) => Some((four, six.map(|address| TaggedAddress { address, port }))),
         (None, six) => six.map(|address| (address, None)),
@@ -163,7 +164,7 @@ fn published(
     chosen: Option<IpAddr>,
     node: &Node,
 ) -> Result<(String, u16, Option<TaggedAddress>), String> {
-    let address = address::published(chosen, way.host_ip, node)?;
+    let address = address::published(chosen, way, node)?;
     let number = |ip: IpAddr| match way.other_family {
         // A wildcard that has a partner is always the IPv4 one.
         Some(six) if ip.is_ipv6() => six,

@@ -28,7 +28,7 @@ mod warnings;
 
 pub use address::is_reachable;
 pub use container::{Container, Error, Health, Network, NetworkMode, Probe};
-pub use derive::instances;
+pub use derive::{instances, is_system};
 pub use duration::parse as parse_duration;
 pub use id::unique;
 pub use model::{

@@ -193,6 +193,8 @@ pub struct Derived {
     pub instances: Vec<Instance>,
     /// Sorted, without duplicates.
     pub warnings: Vec<Warning>,
+    /// Whether it is left out as a part of this system: by its image's name, or a label.
+    pub is_system: bool,
 }
 
 /// Something in a container's settings that could not be used as it is.

@@ -34,7 +34,7 @@ pub(crate) fn name(
     };
     // The suffix tells services apart, so a long name gives way to it. A label is ASCII.
     let cut = label.get(..LENGTH - suffix.len()).unwrap_or(&label).trim_end_matches('-');
-    if given.is_some_and(|given| given != cut) {
+    if raw != cut {
         let problem = format!("{:?} is no DNS label; registered as {cut:?}", short(raw));
         warnings.add("SERVICE_NAME", problem);
     }

@@ -155,6 +155,35 @@ fn compose_names_beat_images_when_asked_for() {
 }
 
 #[test]
+fn swarm_names_are_as_good_as_composes_and_composes_come_first() {
+    let options = Options { compose_names: true, ..Options::default() };
+    let name = |labels: Value, options: &Options| {
+        derive(&document(labels, port80()), options).instances[0].service.clone()
+    };
+    let swarm = json!({"com.docker.swarm.service.name": "shop_web"});
+    assert_eq!(name(swarm.clone(), &options), "shop-web");
+    assert_eq!(name(swarm, &Options::default()), "web");
+    let both = json!({"com.docker.swarm.service.name": "s", "com.docker.compose.service": "c"});
+    assert_eq!(name(both, &options), "c");
+    let empty = json!({"com.docker.swarm.service.name": "s", "com.docker.compose.service": ""});
+    assert_eq!(name(empty, &options), "s");
+}
+
+#[test]
+fn a_name_that_had_to_be_changed_is_said_wherever_it_came_from() {
+    let mut document = document(json!({}), port80());
+    document["Config"]["Image"] = json!("acme/my_app:1");
+    let derived = derive(&document, &Options::default());
+    assert_eq!(derived.instances[0].service, "my-app");
+    assert_eq!(
+        derived.warnings[0].to_string(),
+        "SERVICE_NAME: \"my_app\" is no DNS label; registered as \"my-app\""
+    );
+    document["Config"]["Labels"] = json!({"SERVICE_NAME": "my-app"});
+    assert_eq!(derive(&document, &Options::default()).warnings, []);
+}
+
+#[test]
 fn explicit_registers_only_what_has_a_name() {
     let options = Options { explicit: true, ..Options::default() };
     assert_eq!(derive(&document(json!({}), port80()), &options).instances, []);
@@ -250,6 +279,21 @@ fn a_paused_container_is_critical() {
     assert_eq!((health.status, health.note.as_str()), (Status::Critical, "paused"));
 }
 
+// To ignore the HEALTHCHECK says nothing about a container whose processes stand still.
+#[test]
+fn a_paused_container_is_critical_whatever_becomes_of_its_healthcheck() {
+    for mode in ["ignore", "gate"] {
+        let mut document = document(json!({"SERVICE_HEALTH": mode}), port80());
+        document["State"] =
+            json!({"Running": true, "Paused": true, "Health": {"Status": "healthy"}});
+        let instance = derive(&document, &Options::default()).instances.remove(0);
+        assert_eq!(instance.docker_health.unwrap().note, "paused", "{mode}");
+        document["State"]["Paused"] = json!(false);
+        let instance = derive(&document, &Options::default()).instances.remove(0);
+        assert_eq!(instance.docker_health.is_none(), mode == "ignore");
+    }
+}
+
 #[test]
 fn the_systems_own_containers_are_left_out_unless_they_ask_by_name() {
     let with =
@@ -266,6 +310,15 @@ fn the_systems_own_containers_are_left_out_unless_they_ask_by_name() {
         1,
         "a client is no system container"
     );
+    for image in ["hashicorp/consul:1.20", "confd", "gliderlabs/registrator", "my/ambassador"] {
+        let mut document = document(json!({}), port80());
+        document["Config"]["Image"] = json!(image);
+        let derived = derive(&document, &Options::default());
+        assert!(derived.instances.is_empty() && derived.is_system, "{image}");
+        document["Config"]["Labels"] = json!({"SERVICE_80_NAME": "asked-for"});
+        let derived = derive(&document, &Options::default());
+        assert!(derived.instances.len() == 1 && !derived.is_system, "{image}");
+    }
 }
 
 #[test]

@@ -13,8 +13,11 @@ fn document(labels: Value, ports: Value, networks: Value) -> Value {
 }
 
 fn on(node: &str, document: &Value, options: &Options) -> Derived {
-    let node = Node::new("node1", node);
-    instances(&Container::from_inspect(document).unwrap(), options, &node, &|_| None)
+    at(&Node::new("node1", node), document, options)
+}
+
+fn at(node: &Node, document: &Value, options: &Options) -> Derived {
+    instances(&Container::from_inspect(document).unwrap(), options, node, &|_| None)
 }
 
 /// What is registered on a node at 192.0.2.1: `address:port id`.
@@ -55,7 +58,16 @@ fn a_published_port_has_the_first_address_of_label_flag_binding_and_node() {
 
 #[test]
 fn a_label_names_no_address_that_others_cannot_reach() {
-    for bad in ["127.0.0.1", "0.0.0.0", "::", "::1", "localhost", "10.0.0.1 x"] {
+    for bad in [
+        "127.0.0.1",
+        "0.0.0.0",
+        "::",
+        "::1",
+        "::ffff:127.0.0.1",
+        "::ffff:0.0.0.0",
+        "localhost",
+        "10.0.0.1 x",
+    ] {
         let document = document(json!({"SERVICE_IP": bad}), bound("", "80"), json!({}));
         let derived = on("192.0.2.1", &document, &Options::default());
         assert_eq!(derived.instances[0].address, "192.0.2.1", "{bad}");
@@ -96,6 +108,55 @@ fn where_both_addresses_are_known_the_other_family_is_a_tagged_address() {
     assert_eq!(four, ("10.0.0.1".into(), 81, "lan_ipv6".into(), "fd00::1".into(), 86));
     let six = tagged("fd00::1", "10.0.0.1");
     assert_eq!(six, ("fd00::1".into(), 86, "lan_ipv4".into(), "10.0.0.1".into(), 81));
+}
+
+#[test]
+fn an_ipv4_address_is_written_as_one_wherever_it_comes_from() {
+    let address = |labels: Value, ip: &str, node: &str, options: &Options| {
+        on(node, &document(labels, bound(ip, "80"), json!({})), options).instances[0]
+            .address
+            .clone()
+    };
+    let plain = Options::default();
+    let label = json!({"SERVICE_IP": "::ffff:10.1.1.1"});
+    assert_eq!(address(label, "", "192.0.2.1", &plain), "10.1.1.1");
+    assert_eq!(address(json!({}), "::ffff:10.4.4.4", "192.0.2.1", &plain), "10.4.4.4");
+    assert_eq!(address(json!({}), "", "::ffff:192.0.2.1", &plain), "192.0.2.1");
+    let flag = Options { ip: Some("::ffff:10.3.3.3".parse().unwrap()), ..plain };
+    assert_eq!(address(json!({}), "", "192.0.2.1", &flag), "10.3.3.3");
+    let refused = document(json!({}), bound("::ffff:127.0.0.1", "80"), json!({}));
+    assert_eq!(on("192.0.2.1", &refused, &Options::default()).instances, []);
+}
+
+#[test]
+fn a_port_bound_in_one_family_has_the_nodes_address_of_that_family_or_none() {
+    let place = |bound_to: &str, node: &str, other: Option<&str>| {
+        let other_family = other.map(|ip| ip.parse().unwrap());
+        let node = Node { other_family, ..Node::new("node1", node) };
+        let document = document(json!({}), bound(bound_to, "8080"), json!({}));
+        let derived = at(&node, &document, &Options::default());
+        assert_eq!(derived.instances.len() + derived.warnings.len(), 1, "{derived:?}");
+        assert!(derived.warnings.iter().all(|it| it.problem.contains("--ip")), "{derived:?}");
+        derived.instances.first().map(|one| {
+            assert_eq!((one.port, one.tagged_addresses.len()), (8080, 0));
+            one.address.clone()
+        })
+    };
+    let (four, six) = ("192.0.2.1", "fd00::1");
+    for (node, other) in [(four, Some(six)), (six, Some(four))] {
+        assert_eq!(place("0.0.0.0", node, other).as_deref(), Some(four));
+        assert_eq!(place("::", node, other).as_deref(), Some(six));
+    }
+    assert_eq!(place("0.0.0.0", four, None).as_deref(), Some(four));
+    assert_eq!(place("::", six, None).as_deref(), Some(six));
+    assert_eq!(place("::", four, None), None);
+    assert_eq!(place("0.0.0.0", six, None), None);
+    // Podman writes no address where it means every one.
+    assert_eq!(place("", six, None).as_deref(), Some(six));
+    // Who names an address knows better.
+    let options = Options { ip: Some("10.3.3.3".parse().unwrap()), ..Options::default() };
+    let document = document(json!({}), bound("::", "8080"), json!({}));
+    assert_eq!(registered(&document, &options), ["10.3.3.3:8080 node1:app:80"]);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! What a check asks: the instance, or another port at its address. Pure.
+//!
+//! No error repeats the text: a URL may hold a password.
 
-use crate::labels::{short, yes_or_no};
+use crate::labels::yes_or_no;
 
 /// Where the instance listens.
 pub(crate) struct Target<'a> {
@@ -21,7 +23,7 @@ impl Target<'_> {
     pub(super) fn host_port(&self, value: &str) -> Result<String, String> {
         match self.endpoint(value)? {
             (endpoint, "") => Ok(endpoint),
-            _ => Err(format!("{:?} is neither true nor a port such as :8081", short(value))),
+            _ => Err("is neither true nor a port such as :8081".to_owned()),
         }
     }
 
@@ -49,20 +51,17 @@ impl Target<'_> {
             None => (self.port, said),
             Some(said) => {
                 let (port, rest) = said.split_at(said.find('/').unwrap_or(said.len()));
-                (port.parse().map_err(|_| format!("{:?} is no port", short(port)))?, rest)
+                (port.parse().map_err(|_| "has no port behind its colon, such as :8081")?, rest)
             }
         };
         if port == 0 {
             return Err("there is no port to check; name one, such as :8081".to_owned());
         }
         if rest.contains("://") {
-            return Err(format!(
-                "{:?} is somewhere else; only the instance itself is checked",
-                short(rest)
-            ));
+            return Err("is somewhere else; only the instance itself is checked".to_owned());
         }
         if rest.contains(char::is_whitespace) {
-            return Err(format!("{:?} has white space in it", short(rest)));
+            return Err("has white space in it".to_owned());
         }
         let address = self.address;
         let bracketed =

@@ -152,6 +152,26 @@ fn what_cannot_be_understood_costs_its_own_check_only() {
 }
 
 #[test]
+fn no_secret_of_a_check_is_repeated() {
+    for bad in [
+        ("HTTP", "http://user:s3cret@elsewhere/"),
+        ("HTTP", "/x?token=s3cret y"),
+        ("TCP", "user:s3cret@elsewhere:22"),
+        ("GRPC", ":s3cret@elsewhere"),
+        ("CMD", "curl -u user:s3cret '"),
+    ] {
+        let (checks, warnings) = read(&[bad], &FOUR);
+        assert_eq!((checks.len(), warnings.len()), (0, 1), "{bad:?}");
+        assert!(!warnings[0].contains("s3cret"), "{warnings:?}");
+    }
+    for header in ["Bearer s3cret", "Authorization: x|Bearer s3cret", "Bearer s3cret: x"] {
+        let (checks, warnings) = read(&[("HTTP", "/"), ("HEADER", header)], &FOUR);
+        assert_eq!((checks.len(), warnings.len()), (0, 1), "{header}");
+        assert!(warnings[0].contains("Name: value") && !warnings[0].contains("s3cret"));
+    }
+}
+
+#[test]
 fn a_word_that_means_nothing_is_said() {
     let (checks, warnings) = read(&[("HTPT", "/"), ("TCP", "false")], &FOUR);
     assert_eq!(checks, []);

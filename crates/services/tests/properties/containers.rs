@@ -64,6 +64,10 @@ fn value() -> impl Strategy<Value = String> {
         "127.0.0.1",
         "0.0.0.0",
         "::",
+        "::1",
+        "::ffff:127.0.0.1",
+        "::ffff:0.0.0.0",
+        "::ffff:10.9.8.7",
         "..",
         "a/../b",
         "gate",
@@ -95,7 +99,10 @@ fn pairs() -> impl Strategy<Value = BTreeMap<String, String>> {
 }
 
 fn ports() -> impl Strategy<Value = Value> {
-    let ips = ["0.0.0.0", "0.0.0.0", "::", "10.0.0.1", "127.0.0.1", "fd00::1", "::1", "x", ""];
+    let ips = words(
+        "0.0.0.0 0.0.0.0 :: 10.0.0.1 127.0.0.1 fd00::1 ::1 ::ffff:127.0.0.9 ::ffff:0.0.0.0 ::ffff:10.0.0.2 x",
+    );
+    let ips: Vec<&str> = ips.into_iter().chain([""]).collect();
     let binding = (one_of(&ips), prop_oneof![Just("80".to_owned()), "[0-9]{0,5}"])
         .prop_map(|(ip, port)| json!({"HostIp": ip, "HostPort": port}));
     let keys = ["80/tcp", "80/udp", "53/udp", "443/tcp", "9/sctp", "0/tcp", "80", "junk"];
@@ -138,7 +145,9 @@ pub(crate) fn documents() -> impl Strategy<Value = Value> {
 
 /// Returns what an operator may ask for.
 pub(crate) fn options() -> impl Strategy<Value = Options> {
-    let ip = prop::option::of(one_of(&["10.5.5.5", "fd00::5", "0.0.0.0"]));
+    let ips =
+        ["10.5.5.5", "fd00::5", "0.0.0.0", "127.0.0.1", "::ffff:127.0.0.1", "::ffff:10.5.5.5"];
+    let ip = prop::option::of(one_of(&ips));
     let network = prop::option::of(one_of(&["back", "z"]));
     let cidr = prop::option::of(one_of(&["10.0.0.0/8", "fd00::/8", "junk"]));
     (any::<[bool; 4]>(), ip, network, cidr, value()).prop_map(|(flags, ip, network, cidr, tag)| {

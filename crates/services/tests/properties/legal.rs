@@ -1,13 +1,32 @@
 //! What an instance must be, so that nobody downstream is surprised.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use services::{CheckKind, Instance};
 
 /// What Consul takes for one service.
 const META_ENTRIES: usize = 64;
+
+/// The ranges whose addresses lead every reader to itself, all written as IPv6 and by the bits that count: `::` and `::1`,
+/// 0.0.0.0, 127.0.0.0/8.
+const ONESELF: [(&str, u32); 3] = [("::", 127), ("::ffff:0.0.0.0", 128), ("::ffff:127.0.0.0", 104)];
+
+/// Tells whether an address is one that others reach, in the form that every client reads.
+fn leads_elsewhere(text: &str) -> bool {
+    let Ok(ip) = text.parse::<IpAddr>() else { return false };
+    let bits = match ip {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(ip) => ip.to_bits(),
+    };
+    let begins_with = |(base, length): (&str, u32)| {
+        let base = base.parse::<Ipv6Addr>().unwrap().to_bits();
+        base >> (128 - length) == bits >> (128 - length)
+    };
+    let is_mapped = text.contains(':') && text.contains('.');
+    !is_mapped && !ONESELF.into_iter().any(begins_with)
+}
 
 /// Returns what is illegal about an instance; nothing, that is.
 pub(crate) fn faults(instance: &Instance) -> Vec<String> {
@@ -17,10 +36,9 @@ pub(crate) fn faults(instance: &Instance) -> Vec<String> {
     must((1..=63).contains(&name.len()), "the name's length");
     must(name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'), "the name's letters");
     must(!name.starts_with('-') && !name.ends_with('-'), "the name's ends");
-    let reachable = |ip: IpAddr| !ip.is_unspecified() && !ip.is_loopback();
-    must(instance.address.parse().is_ok_and(reachable), "the address");
-    let others = instance.tagged_addresses.values();
-    must(others.clone().all(|at| at.address.parse().is_ok_and(reachable)), "the other address");
+    must(leads_elsewhere(&instance.address), "the address");
+    let mut others = instance.tagged_addresses.values();
+    must(others.all(|at| leads_elsewhere(&at.address)), "the other address");
     must(instance.port != 0 || !instance.meta.contains_key("container-port"), "no port");
     must(instance.weights.passing > 0, "the weight");
     must(!matches!(instance.id.as_str(), "" | "." | "..") && !instance.id.contains('/'), "the id");
