@@ -8,7 +8,8 @@ use anyhow::{Context, bail, ensure};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::bundle::{Bundle, COMPONENTS, secret};
+use crate::bundle::{Bundle, COMPONENTS};
+use crate::files::secret;
 
 /// How long a cluster may take to elect a leader and to answer.
 const LIMIT: Duration = Duration::from_mins(1);
@@ -24,9 +25,8 @@ struct Api {
 
 /// Puts policies and tokens in place; what is there already is brought up to date.
 pub(crate) async fn bootstrap(bundle: &Bundle, url: &str) -> anyhow::Result<()> {
-    let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build()?;
-    let mut api = Api { client, url: url.to_owned(), token: String::new() };
-    api.token = api.management(&bundle.management()).await?;
+    let mut api = Api::new(url)?;
+    api.enter(&bundle.management()).await?;
     for name in ["registrator", "confd", "anonymous"] {
         let rules = bundle.repository.join(format!("consul/policies/{name}.hcl"));
         let rules = fs::read_to_string(&rules)
@@ -40,7 +40,7 @@ pub(crate) async fn bootstrap(bundle: &Bundle, url: &str) -> anyhow::Result<()> 
     for member in &bundle.members {
         for component in COMPONENTS {
             let secret = bundle.token(component, &member.name)?;
-            if api.known(&secret).await? {
+            if api.accessor(&secret).await?.is_some() {
                 continue;
             }
             let mut token = json!({ "SecretID": secret, "Description": format!("{component} on {}", member.name) });
@@ -55,26 +55,65 @@ pub(crate) async fn bootstrap(bundle: &Bundle, url: &str) -> anyhow::Result<()> 
     Ok(())
 }
 
-impl Api {
-    /// Returns the token that may do everything: the one that is kept, or the first one ever.
-    async fn management(&self, file: &Path) -> anyhow::Result<String> {
-        if let Ok(token) = fs::read_to_string(file) {
-            return Ok(token);
+/// Revokes the tokens of a host that is gone for good, and takes it off every list: Consul alone would keep it there,
+/// without traffic, for eight hours.
+pub(crate) async fn forget(bundle: &Bundle, name: &str, url: &str) -> anyhow::Result<()> {
+    let mut api = Api::new(url)?;
+    let file = bundle.management();
+    api.token = fs::read_to_string(&file)
+        .with_context(|| format!("no token for everything in {}", file.display()))?;
+    let checks: Value = serde_json::from_str(&api.get(&format!("health/node/{name}")).await?)?;
+    let alive = |check: &Value| check["CheckID"] == "serfHealth" && check["Status"] == "passing";
+    ensure!(
+        !checks.as_array().is_some_and(|checks| checks.iter().any(alive)),
+        "Consul says that {name} is alive: shut it down first"
+    );
+    for component in COMPONENTS {
+        let file = bundle.token_file(component, name);
+        let Ok(token) = fs::read_to_string(&file) else { continue };
+        if let Some(accessor) = api.accessor(&token).await? {
+            api.expect(Method::DELETE, &format!("acl/token/{accessor}"), None).await?;
         }
+        // One that is found here would be given to the next host of that name.
+        fs::remove_file(&file).with_context(|| format!("cannot remove {}", file.display()))?;
+    }
+    api.expect(Method::PUT, &format!("agent/force-leave/{name}?prune"), None).await.map(drop)
+}
+
+impl Api {
+    fn new(url: &str) -> anyhow::Result<Self> {
+        let client =
+            reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build()?;
+        Ok(Self { client, url: url.to_owned(), token: String::new() })
+    }
+
+    /// Goes on with the token that may do everything: the one that is kept in `file`, or the first one ever.
+    ///
+    /// A cluster that is empty although one is kept is there to take over a snapshot of another: it is given that one.
+    async fn enter(&mut self, file: &Path) -> anyhow::Result<()> {
+        let kept = fs::read_to_string(file).ok();
         let end = Instant::now() + LIMIT;
         loop {
-            let last = match self.send(Method::PUT, "acl/bootstrap", None).await {
-                Ok((StatusCode::OK, text)) => {
-                    let token: Value = serde_json::from_str(&text)?;
-                    let token = token["SecretID"].as_str().context("no SecretID")?;
-                    secret(file, token.as_bytes())?;
-                    return Ok(token.to_owned());
+            let known = match &kept {
+                Some(token) => self.accessor(token).await.map(|accessor| accessor.is_some()),
+                None => Ok(false),
+            };
+            let last = match known {
+                Ok(true) => {
+                    self.token = kept.unwrap_or_default();
+                    return Ok(());
                 }
-                Ok((StatusCode::FORBIDDEN, text)) => bail!(
-                    "somebody has bootstrapped this cluster, and {} is not there: {text}",
-                    file.display()
-                ),
-                Ok((status, text)) => format!("{status}: {text}"),
+                Ok(false) => match self.send(Method::PUT, "acl/bootstrap", None).await {
+                    Ok((StatusCode::OK, text)) => {
+                        return self.keep(file, kept, &serde_json::from_str(&text)?).await;
+                    }
+                    Ok((StatusCode::FORBIDDEN, text)) => bail!(
+                        "somebody has bootstrapped this cluster, and the token for that is not in {}: {text}",
+                        file.display()
+                    ),
+                    Ok((status, text)) => format!("{status}: {text}"),
+                    Err(error) => format!("{error:#}"),
+                },
                 Err(error) => format!("{error:#}"),
             };
             ensure!(
@@ -84,6 +123,23 @@ impl Api {
             );
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
+    }
+
+    /// Writes the first token down; or, if there is one of before, has that take its place.
+    async fn keep(
+        &mut self,
+        file: &Path,
+        kept: Option<String>,
+        first: &Value,
+    ) -> anyhow::Result<()> {
+        first["SecretID"].as_str().context("no SecretID")?.clone_into(&mut self.token);
+        let Some(kept) = kept else { return secret(file, self.token.as_bytes()) };
+        let policies = json!([{ "Name": "global-management" }]);
+        let token = json!({ "SecretID": kept, "Description": "kept", "Policies": policies });
+        self.put("acl/token", &token).await?;
+        self.token = kept;
+        let first = first["AccessorID"].as_str().context("no AccessorID")?;
+        self.expect(Method::DELETE, &format!("acl/token/{first}"), None).await.map(drop)
     }
 
     async fn policy(&self, name: &str, rules: &str) -> anyhow::Result<()> {
@@ -97,11 +153,17 @@ impl Api {
             .await
     }
 
-    /// Whether Consul knows this token.
-    async fn known(&self, token: &str) -> anyhow::Result<bool> {
+    /// Returns the name under which Consul knows this token, if it does.
+    async fn accessor(&self, token: &str) -> anyhow::Result<Option<String>> {
         let url = format!("{}/v1/acl/token/self", self.url);
         let answer = self.client.get(url).header("X-Consul-Token", token).send().await?;
-        Ok(answer.status().is_success())
+        let (status, text) = (answer.status(), answer.text().await?);
+        if [StatusCode::FORBIDDEN, StatusCode::NOT_FOUND].contains(&status) {
+            return Ok(None);
+        }
+        ensure!(status.is_success(), "consul answers {status} to acl/token/self: {text}");
+        let token: Value = serde_json::from_str(&text)?;
+        Ok(Some(token["AccessorID"].as_str().context("no AccessorID")?.to_owned()))
     }
 
     async fn get(&self, path: &str) -> anyhow::Result<String> {

@@ -18,6 +18,9 @@ Examples:
                                              writes the folders of hosts of your own
   multihost down                             leaves nothing";
 
+/// Where everything is kept unless another folder is named.
+pub(crate) const FOLDER: &str = "/var/lib/multihost";
+
 /// Several Docker hosts on one Linux machine, and what you do to them.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES, arg_required_else_help = true)]
@@ -27,7 +30,8 @@ pub struct Args {
         long,
         value_name = "FOLDER",
         env = "MULTIHOST_DIR",
-        default_value = "/var/lib/multihost",
+        default_value = FOLDER,
+        value_parser = folder,
         global = true
     )]
     pub folder: PathBuf,
@@ -126,10 +130,10 @@ pub enum Command {
         /// The hosts, as name=address; the first ones are Consul's servers
         #[arg(required = true, value_parser = member)]
         hosts: Vec<(String, Ipv4Addr)>,
-        /// How many servers: 1, 3 or 5
-        #[arg(long, default_value_t = 3)]
-        servers: u8,
-        /// TLS between Consul's agents
+        /// How many servers: 1, 3 or 5 [default: those of the last time, 3 the first time]
+        #[arg(long)]
+        servers: Option<usize>,
+        /// TLS between Consul's agents; once is enough
         #[arg(long)]
         tls: bool,
         /// Where to write
@@ -144,6 +148,17 @@ pub enum Command {
         /// Where a server's API is [default: port 8500 of the first host]
         #[arg(long)]
         consul: Option<String>,
+        /// What `bundle` wrote
+        #[arg(long, value_name = "FOLDER", default_value = "cluster")]
+        out: PathBuf,
+    },
+    /// Takes a real host that is gone for good off Consul's lists, and revokes its tokens
+    Forget {
+        /// Its name
+        host: String,
+        /// Where a server's API is, such as <http://10.0.0.11:8500>
+        #[arg(long)]
+        consul: String,
         /// What `bundle` wrote
         #[arg(long, value_name = "FOLDER", default_value = "cluster")]
         out: PathBuf,
@@ -189,6 +204,21 @@ impl From<Up> for Options {
     }
 }
 
+/// Reads a folder, in the one form that is compared and found again: absolute, without links and trailing slashes.
+fn folder(text: &str) -> Result<PathBuf, String> {
+    let path = std::path::absolute(text).map_err(|error| error.to_string())?;
+    // What is not there yet has no real name: its nearest parent has.
+    let real = path.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));
+    let (above, real) = real.ok_or("no folder above it exists")?;
+    let rest = path.strip_prefix(above).map_err(|error| error.to_string())?;
+    Ok(real.components().chain(rest.components()).collect())
+}
+
+/// Returns how this program was called, to be called so again.
+pub(crate) fn program() -> String {
+    std::env::args().next().unwrap_or("multihost".to_owned())
+}
+
 /// Reads `name=address`.
 fn member(text: &str) -> Result<(String, Ipv4Addr), String> {
     let (name, address) = text.split_once('=').ok_or("a host is given as name=address")?;
@@ -204,6 +234,24 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn a_folder_has_one_form() {
+        let inside = tempfile::tempdir_in("/var/tmp").unwrap();
+        let (real, link) = (inside.path().join("real"), inside.path().join("link"));
+        std::fs::create_dir(&real).unwrap();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        for (given, meant) in [
+            (format!("{}/", real.display()), real.clone()),
+            (format!("{}//./", real.display()), real.clone()),
+            (link.display().to_string(), real.clone()),
+            (format!("{}/not/yet/", link.display()), real.join("not/yet")),
+        ] {
+            let args = Args::parse_from(["multihost", "down", "--folder", &given]);
+            // As text: paths that differ by a slash are equal.
+            assert_eq!(args.folder.display().to_string(), meant.display().to_string());
+        }
     }
 
     #[test]

@@ -10,23 +10,28 @@
 //! ```
 //! What exists is kept, so that a node can be added later with the same secrets.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::Ipv4Addr;
-use std::os::unix::fs::{PermissionsExt, chown};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use base64::Engine;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tokio::process::Command;
 
-use crate::space::run;
+use crate::certificates;
+use crate::files::{copy, copy_tree, folder, keep_or, own, public, secret, secret_folder};
 
 /// The user that Consul, confd and the ambassador run as in our images.
-const USER: u32 = 100;
+pub(crate) const USER: u32 = 100;
 /// The components that speak to Consul with a token of their own on each node.
 pub(crate) const COMPONENTS: [&str; 3] = ["agent", "registrator", "confd"];
 
+/// The folder that stays with the operator.
+const SECRETS: &str = "secrets";
+/// The file there that says which hosts are servers.
+const ROLES: &str = "cluster.json";
 /// The first line of a host's settings.
 const HEAD: &str = "# This host.";
 
@@ -39,6 +44,16 @@ pub struct Member {
     pub address: Ipv4Addr,
     /// Whether it runs a Consul server.
     pub server: bool,
+}
+
+/// What a later run for the same cluster must not decide otherwise by itself.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Roles {
+    /// The hosts with a Consul server.
+    pub(crate) servers: BTreeSet<String>,
+    /// TLS between Consul's agents.
+    pub(crate) tls: bool,
 }
 
 /// A cluster to be written.
@@ -60,6 +75,7 @@ impl Bundle {
     /// # Errors
     /// If a file cannot be written, or certificates cannot be made.
     pub async fn write(&self) -> anyhow::Result<()> {
+        self.check()?;
         secret_folder(&self.out)?;
         secret_folder(&self.secrets())?;
         for member in &self.members {
@@ -67,39 +83,75 @@ impl Bundle {
                 .with_context(|| format!("cannot write what {} needs", member.name))?;
         }
         if self.tls {
-            self.certificates().await.context("cannot make certificates")?;
+            certificates::make(self).await.context("cannot make certificates")?;
+        }
+        let servers = self.members.iter().filter(|member| member.server);
+        let servers = servers.map(|member| member.name.clone()).collect();
+        let roles = serde_json::to_vec_pretty(&Roles { servers, tls: self.tls })?;
+        secret(&self.secrets().join(ROLES), &roles)
+    }
+
+    /// Refuses hosts whose folders or tokens would be mixed up.
+    fn check(&self) -> anyhow::Result<()> {
+        let (mut names, mut addresses) = (BTreeSet::new(), BTreeSet::new());
+        for Member { name, address, .. } in &self.members {
+            let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c);
+            // What Consul allows in the identity of a node.
+            ensure!(
+                !name.is_empty() && name.chars().all(fits),
+                "{name:?} is no name for a host: use small letters, digits, - and _"
+            );
+            ensure!(name != SECRETS, "a host cannot be named {SECRETS}: that folder is yours");
+            ensure!(names.insert(name), "two hosts are named {name}");
+            ensure!(addresses.insert(address), "two hosts have the address {address}");
         }
         Ok(())
     }
 
-    fn secrets(&self) -> PathBuf {
-        self.out.join("secrets")
+    /// Returns what the last run decided, if there was one.
+    pub(crate) fn before(&self) -> anyhow::Result<Option<Roles>> {
+        let path = self.secrets().join(ROLES);
+        let Ok(text) = fs::read(&path) else { return Ok(None) };
+        serde_json::from_slice(&text)
+            .map(Some)
+            .with_context(|| format!("{} is damaged", path.display()))
+    }
+
+    pub(crate) fn secrets(&self) -> PathBuf {
+        self.out.join(SECRETS)
     }
 
     fn write_member(&self, member: &Member) -> anyhow::Result<()> {
-        let folder = self.out.join(&member.name);
-        for inner in ["consul/agent", "tokens"] {
-            fs::create_dir_all(folder.join(inner))?;
+        let home = self.out.join(&member.name);
+        for inner in ["", "consul", "consul/agent", "tokens"] {
+            folder(&home.join(inner))?;
         }
         let file = |name: &str| self.repository.join(name);
         let of_tiers = ["compose.yml", "overlay.yml", "ambassadors.yml"];
         let of_coins =
             ["dockercoins.yml", "dockercoins-overlay.yml", "dockercoins-ambassadors.yml"];
         for name in of_tiers.into_iter().chain(of_coins) {
-            fs::copy(file("deploy").join(name), folder.join(name))?;
+            copy(&file("deploy").join(name), &home.join(name))?;
         }
-        fs::copy(file("consul/cluster/agent.hcl"), folder.join("consul/agent/agent.hcl"))?;
-        fs::copy(file("consul/cluster/start.sh"), folder.join("consul/start.sh"))?;
-        copy_tree(&file("templates"), &folder.join("templates"))?;
+        copy(&file("consul/cluster/agent.hcl"), &home.join("consul/agent/agent.hcl"))?;
+        copy(&file("consul/cluster/start.sh"), &home.join("consul/start.sh"))?;
+        copy_tree(&file("templates"), &home.join("templates"))?;
+        self.write_settings(member)?;
+        self.write_secrets(member)
+    }
+
+    /// Writes who the host is, and whom its agent joins.
+    fn write_settings(&self, member: &Member) -> anyhow::Result<()> {
+        let home = self.out.join(&member.name);
         let servers: Vec<_> = self.members.iter().filter(|member| member.server).collect();
         let addresses: Vec<_> = servers.iter().map(|server| server.address.to_string()).collect();
         let own_name = format!("NODE_NAME={} SERVERS=\"{}\"", member.name, addresses.join(" "));
         let lines = own_name.replacen(' ', "\n", 1);
         let env = format!("{HEAD}\nNODE_ADDRESS={}\n{lines}\n", member.address);
-        let path = folder.join(".env");
+        let path = home.join(".env");
         let before = fs::read_to_string(&path).unwrap_or_default();
         secret(&path, with_own(&env, &before).as_bytes())?;
-        fs::write(folder.join("consul/environment"), format!("export {own_name}\n"))?;
+        public(&home.join("consul/environment"), format!("export {own_name}\n").as_bytes())?;
         let mut node = json!({
             "node_name": member.name,
             "bind_addr": member.address,
@@ -110,85 +162,49 @@ impl Bundle {
         if member.server {
             node["bootstrap_expect"] = json!(servers.len());
         }
-        fs::write(folder.join("consul/agent/node.json"), serde_json::to_vec_pretty(&node)?)?;
+        public(&home.join("consul/agent/node.json"), &serde_json::to_vec_pretty(&node)?)
+    }
+
+    /// Writes the key and the tokens of the host, each for the one who reads it.
+    fn write_secrets(&self, member: &Member) -> anyhow::Result<()> {
+        let home = self.out.join(&member.name);
         let gossip = keep_or(&self.secrets().join("gossip.key"), || {
             base64::prelude::BASE64_STANDARD.encode(rand::random::<[u8; 32]>())
         })?;
         for component in COMPONENTS {
             let token = self.token(component, &member.name)?;
             if component != "agent" {
-                let path = folder.join("tokens").join(component);
+                let path = home.join("tokens").join(component);
                 secret(&path, token.as_bytes())?;
                 own(&path, if component == "confd" { USER } else { 0 })?;
             }
         }
         let token = self.token("agent", &member.name)?;
-        let path = folder.join("consul/agent.token");
+        let path = home.join("consul/agent.token");
         secret(&path, token.as_bytes())?;
         own(&path, USER)?;
         let secrets = json!({ "encrypt": gossip, "acl": { "tokens": { "agent": token } } });
-        let path = folder.join("consul/agent/secrets.json");
+        let path = home.join("consul/agent/secrets.json");
         secret(&path, &serde_json::to_vec_pretty(&secrets)?)?;
         own(&path, USER)
     }
 
     /// Returns the token of a component on a node, made at the first call.
     pub(crate) fn token(&self, component: &str, node: &str) -> anyhow::Result<String> {
-        keep_or(&self.secrets().join(format!("{component}-{node}.token")), uuid)
+        keep_or(&self.token_file(component, node), uuid)
+    }
+
+    /// Returns where that token is kept.
+    pub(crate) fn token_file(&self, component: &str, node: &str) -> PathBuf {
+        self.secrets().join(format!("{component}-{node}.token"))
     }
 
     /// Returns the token that may do everything, once `acl::bootstrap` has got it.
     pub(crate) fn management(&self) -> PathBuf {
         self.secrets().join("management.token")
     }
-
-    /// Makes the authority and a certificate for each node, by Consul's own tool from its image.
-    async fn certificates(&self) -> anyhow::Result<()> {
-        let authority = self.secrets().join("tls");
-        secret_folder(&authority)?;
-        own(&authority, USER)?;
-        if !authority.join("consul-agent-ca-key.pem").exists() {
-            consul_tls(&authority, &["ca", "create"]).await?;
-        }
-        for member in &self.members {
-            let folder = self.out.join(&member.name).join("consul");
-            if folder.join("key.pem").exists() {
-                continue;
-            }
-            let kind = if member.server { "server" } else { "client" };
-            consul_tls(&authority, &["cert", "create", &format!("-{kind}")]).await?;
-            let made = |end: &str| authority.join(format!("dc1-{kind}-consul-0{end}.pem"));
-            fs::copy(authority.join("consul-agent-ca.pem"), folder.join("ca.pem"))?;
-            fs::rename(made(""), folder.join("cert.pem"))?;
-            secret(&folder.join("key.pem"), &fs::read(made("-key"))?)?;
-            fs::remove_file(made("-key"))?;
-            for file in ["ca.pem", "cert.pem", "key.pem"] {
-                own(&folder.join(file), USER)?;
-            }
-            fs::copy(self.repository.join("consul/cluster/tls.hcl"), folder.join("agent/tls.hcl"))?;
-        }
-        Ok(())
-    }
 }
 
-/// Runs `consul tls` in a folder.
-async fn consul_tls(folder: &Path, args: &[&str]) -> anyhow::Result<()> {
-    let mount = format!("{}:/tls", folder.display());
-    let mut command = Command::new("docker");
-    command.args([
-        "run",
-        "--rm",
-        "--network=none",
-        "--volume",
-        &mount,
-        "--workdir=/tls",
-        "ambassador/consul",
-        "tls",
-    ]);
-    run(command.args(args)).await.map(drop)
-}
-
-/// Returns what a file holds; if there is none, makes one that only its owner can read.
 /// Returns the generated settings, and after them the lines of `before` that set something else.
 fn with_own(generated: &str, before: &str) -> String {
     let name = |line: &str| line.split_once('=').map(|(name, _)| name.to_owned());
@@ -196,50 +212,6 @@ fn with_own(generated: &str, before: &str) -> String {
     let own = before.lines().filter(|line| *line != HEAD);
     let own = own.filter(|line| name(line).is_none_or(|name| !ours.contains(&name)));
     own.fold(generated.to_owned(), |all, line| format!("{all}{line}\n"))
-}
-
-fn keep_or(path: &Path, make: impl FnOnce() -> String) -> anyhow::Result<String> {
-    if let Ok(text) = fs::read_to_string(path) {
-        return Ok(text);
-    }
-    let text = make();
-    secret(path, text.as_bytes())?;
-    Ok(text)
-}
-
-/// Writes a file that only its owner can read.
-pub(crate) fn secret(path: &Path, text: &[u8]) -> anyhow::Result<()> {
-    use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
-    let mut file =
-        fs::File::options().create(true).truncate(true).write(true).mode(0o600).open(path)?;
-    file.set_permissions(fs::Permissions::from_mode(0o600))?;
-    Ok(file.write_all(text)?)
-}
-
-fn secret_folder(path: &Path) -> anyhow::Result<()> {
-    fs::create_dir_all(path).with_context(|| format!("cannot make {}", path.display()))?;
-    Ok(fs::set_permissions(path, fs::Permissions::from_mode(0o700))?)
-}
-
-/// Gives a file to the user that reads it in its container.
-fn own(path: &Path, user: u32) -> anyhow::Result<()> {
-    chown(path, Some(user), None)
-        .with_context(|| format!("cannot give {} to user {user}: run this as root", path.display()))
-}
-
-fn copy_tree(from: &Path, to: &Path) -> anyhow::Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy_tree(&entry.path(), &target)?;
-        } else {
-            fs::copy(entry.path(), target)?;
-        }
-    }
-    Ok(())
 }
 
 /// Returns a random identifier in the form that Consul's tokens have.
@@ -251,6 +223,9 @@ fn uuid() -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
+
     use super::*;
 
     #[test]
@@ -299,6 +274,33 @@ mod tests {
             let mode = fs::metadata(out.path().join(file)).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{file}");
         }
+    }
+
+    #[tokio::test]
+    async fn hosts_that_would_be_mixed_up_are_refused() {
+        let out = tempfile::tempdir().unwrap();
+        let refused = |change: fn(&mut Member)| {
+            let mut bundle = bundle(out.path());
+            change(&mut bundle.members[1]);
+            async move { bundle.write().await.unwrap_err().to_string() }
+        };
+        for (change, why) in [
+            (|host: &mut Member| host.name = "node1".to_owned()) as fn(&mut Member),
+            |host| host.name = "secrets".to_owned(),
+            |host| host.name = "../alpha".to_owned(),
+            |host| host.address = Ipv4Addr::new(10, 0, 0, 1),
+        ]
+        .into_iter()
+        .zip([
+            "two hosts are named node1",
+            "cannot be named secrets",
+            "no name",
+            "the address",
+        ]) {
+            let error = refused(change).await;
+            assert!(error.contains(why), "{error}");
+        }
+        assert_eq!(fs::read_dir(out.path()).unwrap().count(), 0, "nothing is written");
     }
 
     #[tokio::test]

@@ -1,12 +1,12 @@
 //! What each command does, and what it prints.
 
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, ensure};
 
-use crate::args::{Args, Command};
+use crate::args::{Args, Command, FOLDER, program};
 use crate::bundle::{Bundle, Member};
 use crate::settings::Cluster;
 use crate::up::{repository, step};
@@ -22,6 +22,12 @@ pub async fn execute(args: Args) -> anyhow::Result<ExitCode> {
             return write_bundle(hosts, servers, tls, out).await;
         }
         Command::Bootstrap { hosts, consul, out } => return bootstrap(hosts, consul, out).await,
+        Command::Forget { host, consul, out } => {
+            // Who it was does not matter any more: no files are written.
+            acl::forget(&bundle(Vec::new(), false, &out)?, &host, &consul).await?;
+            println!("{host} is off all lists; remove its folder in {}", out.display());
+            return Ok(ExitCode::SUCCESS);
+        }
         _ => {}
     }
     ensure!(
@@ -33,13 +39,12 @@ pub async fn execute(args: Args) -> anyhow::Result<ExitCode> {
         step("taking everything down", down::down(&folder)).await?;
         return Ok(ExitCode::SUCCESS);
     }
-    let repository = repository()?;
     if let Command::Up(options) = args.command {
-        let cluster = up::up(&folder, &repository, options.into()).await?;
+        let cluster = up::up(&folder, &repository()?, options.into()).await?;
         welcome(&cluster).await?;
         return Ok(ExitCode::SUCCESS);
     }
-    on_cluster(Cluster::open(&folder, &repository)?, args.command).await
+    on_cluster(Cluster::open(&folder)?, args.command).await
 }
 
 async fn on_cluster(mut cluster: Cluster, command: Command) -> anyhow::Result<ExitCode> {
@@ -78,7 +83,11 @@ async fn on_cluster(mut cluster: Cluster, command: Command) -> anyhow::Result<Ex
         Command::Reach { how } => up::reach(&mut cluster, how == "overlay").await?,
         Command::Near { switch } => up::near(&mut cluster, switch == "on").await?,
         Command::Swarm => overlay::swarm(&cluster).await?,
-        Command::Up(_) | Command::Down | Command::Bundle { .. } | Command::Bootstrap { .. } => {}
+        Command::Up(_)
+        | Command::Down
+        | Command::Bundle { .. }
+        | Command::Bootstrap { .. }
+        | Command::Forget { .. } => {}
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -89,44 +98,60 @@ async fn welcome(cluster: &Cluster) -> anyhow::Result<()> {
     println!("    measuring for {} seconds", coins::SAMPLE.as_secs());
     let rate = coins::rate(&first, coins::SAMPLE).await.context("DockerCoins does not mine")?;
     let (address, n) = (first.address(), cluster.options.nodes);
+    let folder = cluster.folder();
+    let again = match program() {
+        program if folder == Path::new(FOLDER) => program,
+        program => format!("{program} --folder {}", folder.display()),
+    };
     let management = crate::stack::bundle(cluster).management();
     println!(
         "\n    {n} nodes work, {address} to {}. Look at any of them, here at the first:\n      \
            http://{address}:8000   DockerCoins, mining {rate:.1} hashes/s\n      \
            http://{address}:8500   Consul; the token for everything: {}\n      \
            http://{address}:8404   HAProxy: who gets how much traffic\n    \
-         Try   multihost status   multihost exec node2 docker ps   multihost crash node5\n    \
-         End   multihost down\n",
+         Try   {again} status   {again} exec node2 docker ps   {again} crash node{n}\n    \
+         End   {again} down\n",
         cluster.address(n),
         management.display()
     );
     Ok(())
 }
 
-fn members(hosts: Vec<(String, Ipv4Addr)>, servers: u8) -> Vec<Member> {
-    let member =
-        |(place, (name, address))| Member { name, address, server: place < usize::from(servers) };
+/// Returns the hosts; the first `servers` of them run a Consul server.
+fn members(hosts: Vec<(String, Ipv4Addr)>, servers: usize) -> Vec<Member> {
+    let member = |(place, (name, address))| Member { name, address, server: place < servers };
     hosts.into_iter().enumerate().map(member).collect()
+}
+
+fn bundle(members: Vec<Member>, tls: bool, out: &Path) -> anyhow::Result<Bundle> {
+    Ok(Bundle { members, tls, out: std::path::absolute(out)?, repository: repository()? })
 }
 
 async fn write_bundle(
     hosts: Vec<(String, Ipv4Addr)>,
-    servers: u8,
+    servers: Option<usize>,
     tls: bool,
     out: PathBuf,
 ) -> anyhow::Result<ExitCode> {
+    let mut bundle = bundle(members(hosts, servers.unwrap_or(3)), tls, &out)?;
+    if let Some(before) = bundle.before()? {
+        bundle.tls |= before.tls;
+        if servers.is_none() {
+            for member in &mut bundle.members {
+                member.server = before.servers.contains(&member.name);
+            }
+        }
+    }
+    let number = bundle.members.iter().filter(|member| member.server).count();
     ensure!(
-        servers % 2 == 1 && usize::from(servers) <= hosts.len(),
-        "the number of servers must be odd, and at most that of hosts"
+        number % 2 == 1 && servers.is_none_or(|wanted| wanted == number),
+        "{number} of these hosts would be servers: their number must be odd, and at most that of hosts; give it by --servers"
     );
-    let out = std::path::absolute(out)?;
-    Bundle { members: members(hosts, servers), tls, out: out.clone(), repository: repository()? }
-        .write()
-        .await?;
+    bundle.write().await?;
     println!(
         "written to {}: bring each host its folder, and keep {} to yourself",
-        out.display(),
-        out.join("secrets").display()
+        bundle.out.display(),
+        bundle.secrets().display()
     );
     Ok(ExitCode::SUCCESS)
 }
@@ -137,12 +162,7 @@ async fn bootstrap(
     out: PathBuf,
 ) -> anyhow::Result<ExitCode> {
     let url = consul.unwrap_or_else(|| format!("http://{}:8500", hosts[0].1));
-    let bundle = Bundle {
-        members: members(hosts, 0),
-        tls: false,
-        out: std::path::absolute(out)?,
-        repository: repository()?,
-    };
+    let bundle = bundle(members(hosts, 0), false, &out)?;
     acl::bootstrap(&bundle, &url).await?;
     println!(
         "policies and tokens are in place; the token for everything is in {}",

@@ -17,10 +17,12 @@
 mod acl;
 mod args;
 pub mod bundle;
+mod certificates;
 mod cgroup;
 pub mod coins;
 mod command;
 mod down;
+mod files;
 mod images;
 mod network;
 pub mod node;

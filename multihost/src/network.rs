@@ -3,11 +3,12 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use tokio::process::Command;
 
+use crate::args::program;
 use crate::node::Node;
-use crate::settings::Cluster;
+use crate::settings::{Cluster, Options};
 use crate::space::{self, Space};
 
 /// The name of the namespaces that hold the bridge.
@@ -34,9 +35,19 @@ pub(crate) async fn make_hub(cluster: &Cluster) -> anyhow::Result<()> {
     hub.ip("link set here master br0 up").await?;
     ip(&format!("link set there name {here}")).await?;
     ip(&format!("link set {here} up")).await?;
-    ip(&format!("addr add {}/24 dev {here}", cluster.address(HERE))).await.with_context(|| {
-        format!("the network {} is in use here: give another by --network", cluster.options.network)
-    })
+    ip(&format!("addr add {}/24 dev {here}", cluster.address(HERE))).await.map(drop)
+}
+
+/// Refuses a network to which, or to a part of which, this machine has a route already.
+pub(crate) async fn ensure_free(options: &Options) -> anyhow::Result<()> {
+    let network = crate::settings::address(options.network, 0);
+    let routes = ip(&format!("-4 route show root {network}/24")).await?;
+    ensure!(
+        routes.is_empty(),
+        "the network {network}/24 is in use here ({}): give another by --network",
+        routes.lines().next().unwrap_or_default().trim()
+    );
+    Ok(())
 }
 
 /// Plugs a node in.
@@ -62,7 +73,7 @@ pub(crate) fn hub(folder: &Path) -> anyhow::Result<Space> {
 /// # Errors
 /// If the node is not connected.
 pub async fn partition(cluster: &Cluster, node: &Node) -> anyhow::Result<()> {
-    hub(cluster.folder())?.ip(&format!("link set {} down", node.cable())).await
+    cable(cluster, node, "down").await
 }
 
 /// Plugs it in again.
@@ -70,10 +81,20 @@ pub async fn partition(cluster: &Cluster, node: &Node) -> anyhow::Result<()> {
 /// # Errors
 /// If the node is not connected.
 pub async fn heal(cluster: &Cluster, node: &Node) -> anyhow::Result<()> {
-    hub(cluster.folder())?.ip(&format!("link set {} up", node.cable())).await
+    cable(cluster, node, "up").await
+}
+
+async fn cable(cluster: &Cluster, node: &Node, state: &str) -> anyhow::Result<()> {
+    ensure!(
+        node.space().is_some(),
+        "{} is off: boot it by `{} restart {0}`",
+        node.name(),
+        program()
+    );
+    hub(cluster.folder())?.ip(&format!("link set {} {state}", node.cable())).await
 }
 
 /// Runs `ip` here.
-async fn ip(args: &str) -> anyhow::Result<()> {
-    space::run(Command::new("ip").args(args.split_whitespace())).await.map(drop)
+async fn ip(args: &str) -> anyhow::Result<String> {
+    space::run(Command::new("ip").args(args.split_whitespace())).await
 }

@@ -77,7 +77,7 @@ async fn play(nodes: &[Node]) -> anyhow::Result<()> {
     }
     for (name, network, place) in CAST {
         println!("{}$ docker run -d --name {name} --network {network} redis", nodes[place].name());
-        let label = ["--label", "SERVICE_IGNORE=true"];
+        let label = ["--pull=never", "--label", "SERVICE_IGNORE=true"];
         let args = [
             &["run", "--detach", "--name", name, "--network", network][..],
             &label,

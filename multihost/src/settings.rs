@@ -8,8 +8,17 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
 
-/// The file in the state folder that says what was asked for.
-const FILE: &str = "multihost.json";
+/// The file in the state folder that says what was asked for: what makes the folder one of ours.
+pub(crate) const FILE: &str = "multihost.json";
+
+/// What that file holds.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Record {
+    /// The folder of the project's files.
+    repository: PathBuf,
+    options: Options,
+}
 
 /// A way in which the nodes may differ from the plain form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -104,6 +113,17 @@ impl Cluster {
             "there are nodes already, in {}; take them down first: multihost down",
             folder.display()
         );
+        ensure!(
+            crate::down::is_empty(folder),
+            "{} holds something else, and `down` would remove it: give another folder by --folder",
+            folder.display()
+        );
+        let left = crate::down::running(folder);
+        ensure!(
+            left.is_empty(),
+            "there is something left of other nodes; take it down first: multihost down ({})",
+            left.join(", ")
+        );
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let cluster =
             Self { options, folder: folder.to_owned(), repository: repository.to_owned() };
@@ -115,20 +135,21 @@ impl Cluster {
     ///
     /// # Errors
     /// If there is none.
-    pub fn open(folder: &Path, repository: &Path) -> anyhow::Result<Self> {
+    pub fn open(folder: &Path) -> anyhow::Result<Self> {
         let text = fs::read_to_string(folder.join(FILE)).with_context(|| {
             format!("no nodes in {}: make some by multihost up", folder.display())
         })?;
-        let options = serde_json::from_str(&text)
+        let Record { repository, options } = serde_json::from_str(&text)
             .with_context(|| format!("{} is damaged", folder.join(FILE).display()))?;
-        Ok(Self { options, folder: folder.to_owned(), repository: repository.to_owned() })
+        Ok(Self { options, folder: folder.to_owned(), repository })
     }
 
     /// Writes down what is asked for.
     pub(crate) fn save(&self) -> anyhow::Result<()> {
         let file = self.folder.join(FILE);
         let new = self.folder.join(".new");
-        fs::write(&new, serde_json::to_vec_pretty(&self.options)?)?;
+        let record = Record { repository: self.repository.clone(), options: self.options.clone() };
+        fs::write(&new, serde_json::to_vec_pretty(&record)?)?;
         fs::rename(new, &file).with_context(|| format!("cannot write {}", file.display()))
     }
 
@@ -191,10 +212,19 @@ mod tests {
             made.nodes().map(|n| n.name().to_owned()).collect::<Vec<_>>(),
             ["node1", "node2", "node3"]
         );
-        assert_eq!(Cluster::open(folder.path(), Path::new("/")).unwrap().options, options);
+        let found = Cluster::open(folder.path()).unwrap();
+        assert_eq!((&found.options, found.repository()), (&options, Path::new("/")));
         assert!(Cluster::new(folder.path(), Path::new("/"), options).is_err());
         assert_eq!(made.node("2").unwrap().address().to_string(), "10.99.0.2");
         assert!(made.node("4").is_err());
+    }
+
+    #[test]
+    fn a_folder_with_something_else_in_it_is_refused() {
+        let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+        fs::write(folder.path().join("letters"), "").unwrap();
+        let error = Cluster::new(folder.path(), Path::new("/"), Options::default()).unwrap_err();
+        assert!(error.to_string().contains("holds something else"), "{error}");
     }
 
     #[test]

@@ -53,6 +53,7 @@ where
 /// # Errors
 /// Says which step failed. What was made by then stays, to be looked at, until `down`.
 pub async fn up(folder: &Path, repository: &Path, options: Options) -> anyhow::Result<Cluster> {
+    network::ensure_free(&options).await?;
     let cluster = Cluster::new(folder, repository, options)?;
     let all = || cluster.nodes();
     let (servers, clients): (Vec<_>, Vec<_>) = all().partition(Node::is_server);
@@ -147,8 +148,14 @@ pub async fn reach(cluster: &mut Cluster, overlay: bool) -> anyhow::Result<()> {
     let all = || cluster.nodes().filter(|node| node.space().is_some());
     let tiers = on_each(all(), |node| async move {
         // A worker of the swarm does not know a network before something runs on it.
-        let first =
-            ["run", "--detach", "--rm", "--name", "first", "--label", "SERVICE_IGNORE=true"];
+        let first = [
+            "run",
+            "--detach",
+            "--rm",
+            "--pull=never",
+            "--name=first",
+            "--label=SERVICE_IGNORE=true",
+        ];
         let sleep =
             ["--network", stack::BACKENDS, "--entrypoint", "sleep", "ambassador/redis", "600"];
         if node.has(Variant::Overlay) {
@@ -192,10 +199,10 @@ pub async fn own_ambassadors(cluster: &mut Cluster) -> anyhow::Result<()> {
     step("every ambassador serves every instance", settled(cluster)).await
 }
 
-/// Removes a node for good: its power, its disk, its name in Consul.
+/// Removes a node for good: its power, its disk, its name in Consul, its tokens.
 ///
 /// # Errors
-/// If it is the last server or the node with redis, or something of it stays.
+/// If it is one of the servers, or something of it stays.
 pub async fn remove(cluster: &mut Cluster, node: &Node) -> anyhow::Result<()> {
     ensure!(
         !node.is_server(),
@@ -207,19 +214,9 @@ pub async fn remove(cluster: &mut Cluster, node: &Node) -> anyhow::Result<()> {
         .find(|node| node.is_server() && node.space().is_some())
         .context("no Consul server is up")?;
     node.crash().await?;
-    let token = std::fs::read_to_string(stack::bundle(cluster).management())?;
-    let environment = format!("CONSUL_HTTP_TOKEN={}", token.trim());
-    let leave = [
-        "exec",
-        "--env",
-        &environment,
-        "ambassador-consul-1",
-        "consul",
-        "force-leave",
-        "-prune",
-        node.name(),
-    ];
-    server.docker_run(&leave).await?;
+    let url = format!("http://{}:8500", server.address());
+    noticed(&url, node).await?;
+    acl::forget(&stack::bundle(cluster), node.name(), &url).await?;
     cluster.options.removed.insert(node.number());
     cluster.save()?;
     for folder in [node.files(), node.bundle()] {
@@ -227,6 +224,22 @@ pub async fn remove(cluster: &mut Cluster, node: &Node) -> anyhow::Result<()> {
             .with_context(|| format!("cannot remove {}", folder.display()))?;
     }
     Ok(())
+}
+
+/// Returns when Consul takes the node for dead.
+async fn noticed(url: &str, node: &Node) -> anyhow::Result<()> {
+    let end = Instant::now() + LIMIT;
+    loop {
+        let checks = coins::get(&format!("{url}/v1/health/node/{}", node.name())).await?;
+        let alive = |check: &serde_json::Value| {
+            check["CheckID"] == "serfHealth" && check["Status"] == "passing"
+        };
+        if !checks.as_array().is_some_and(|checks| checks.iter().any(alive)) {
+            return Ok(());
+        }
+        ensure!(Instant::now() < end, "Consul takes {} for alive", node.name());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }
 
 /// Returns when every ambassador serves every instance that Docker runs on the nodes that are up.
