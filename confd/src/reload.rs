@@ -8,6 +8,7 @@ use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 /// Quiet time after an edit: editors and copies write in several steps.
 const QUIET: Duration = Duration::from_millis(60);
@@ -27,6 +28,8 @@ pub enum Reason {
 pub struct Reasons {
     hangup: Signal,
     edited: Arc<Notify>,
+    /// When the first edit was noticed that was not told yet: who waits may be called away.
+    untold: Option<Instant>,
     /// `None` where the system cannot watch the folder; SIGHUP is left then.
     _watcher: Option<RecommendedWatcher>,
 }
@@ -40,19 +43,23 @@ impl Reasons {
                 tracing::warn!(confdir = %confdir.display(), %error, "cannot be watched: only SIGHUP reloads");
             })
             .ok();
-        Ok(Self { hangup: signal(SignalKind::hangup())?, edited, _watcher: watcher })
+        Ok(Self { hangup: signal(SignalKind::hangup())?, edited, untold: None, _watcher: watcher })
     }
 
     /// Returns when there is a reason, and it has been quiet since.
     pub async fn next(&mut self) -> Reason {
-        tokio::select! {
-            _ = self.hangup.recv() => return Reason::Hangup,
-            () = self.edited.notified() => {}
+        if self.untold.is_none() {
+            tokio::select! {
+                _ = self.hangup.recv() => return Reason::Hangup,
+                () = self.edited.notified() => self.untold = Some(Instant::now()),
+            }
         }
+        let longest = self.untold.unwrap_or_else(Instant::now) + LONGEST;
         let settled =
             async { while tokio::time::timeout(QUIET, self.edited.notified()).await.is_ok() {} };
         // Long enough or quiet: either is a good moment.
-        drop(tokio::time::timeout(LONGEST, settled).await);
+        drop(tokio::time::timeout_at(longest, settled).await);
+        self.untold = None;
         Reason::Edit
     }
 }
@@ -75,7 +82,6 @@ fn watcher(confdir: &Path, edited: Arc<Notify>) -> notify::Result<RecommendedWat
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Instant;
 
     #[tokio::test]
     async fn edits_are_noticed_and_reads_are_not() {
@@ -91,5 +97,16 @@ mod tests {
         std::fs::read(&path).unwrap();
         let again = tokio::time::timeout(Duration::from_millis(300), reasons.next()).await;
         assert!(again.is_err(), "reading was taken for an edit");
+    }
+
+    #[tokio::test]
+    async fn an_edit_is_told_although_who_waited_was_called_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut reasons = Reasons::new(folder.path()).unwrap();
+        std::fs::write(folder.path().join("a"), "one").unwrap();
+        let soon = tokio::time::timeout(QUIET / 2, reasons.next()).await;
+        assert!(soon.is_err(), "it may be written to still");
+        let later = tokio::time::timeout(Duration::from_secs(2), reasons.next()).await;
+        assert_eq!(later, Ok(Reason::Edit));
     }
 }
