@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use daemon::listener::Readiness;
 use tokio::sync::watch;
 
+/// What follows a resource's name where the board shows that its files are wrong, whatever its worker says.
+pub(crate) const FILES: &str = " (files)";
+
 /// How a resource is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Phase {

@@ -44,7 +44,7 @@ pub struct Args {
     /// Do everything once, then exit: 0 if all is live, 1 if something failed
     #[arg(long)]
     pub once: bool,
-    /// With --once: how long the source may take to answer
+    /// With --once or render: how long the source may take to answer, and a load balancer to be there
     #[arg(long, value_name = "DURATION", default_value = "30s")]
     pub once_timeout: crate::units::Span,
     /// How containers become instances.
@@ -72,6 +72,11 @@ impl Args {
     #[must_use]
     pub fn parse_from_env() -> Self {
         let command = daemon::flags::without_empty(Self::command(), "CONFD_", "");
+        // Those of Consul may stand wherever the others may.
+        let command = command.mut_args(|arg| {
+            let is_consul = arg.get_long().is_some_and(|long| long.starts_with("consul-"));
+            arg.global(is_consul)
+        });
         Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
     }
 }
@@ -128,18 +133,27 @@ pub enum Command {
         /// The resource, if there is more than one
         #[arg(long, value_name = "NAME")]
         resource: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Follow the source again after `rollback --pin`
     Unpin {
         /// The resource; default: all
         #[arg(long, value_name = "NAME")]
         resource: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Let go what the guard against mass removal holds
     Accept {
         /// The resource; default: all
         #[arg(long, value_name = "NAME")]
         resource: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Show how the daemon's resources are doing
     Status {

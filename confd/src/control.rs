@@ -8,10 +8,13 @@ use std::time::Duration;
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
+
+use crate::board::{Board, FILES, Phase};
 
 /// A pass that reloads takes long; an answer that takes longer is none.
 const LIMIT: Duration = Duration::from_secs(40);
@@ -98,7 +101,7 @@ pub fn socket(state_dir: &Path) -> PathBuf {
 }
 
 /// Listens until `token` is cancelled. Only the daemon's own user is heard.
-pub async fn serve(state_dir: &Path, workers: Workers, token: CancellationToken) {
+pub async fn serve(state_dir: &Path, of: (&Workers, &Board), token: CancellationToken) {
     let path = socket(state_dir);
     // What an earlier process left.
     drop(std::fs::remove_file(&path));
@@ -118,7 +121,7 @@ pub async fn serve(state_dir: &Path, workers: Workers, token: CancellationToken)
         tokio::select! {
             () = token.cancelled() => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => drop(talks.spawn(talk(stream, workers.clone()))),
+                Ok((stream, _)) => drop(talks.spawn(talk(stream, (of.0.clone(), of.1.clone())))),
                 Err(error) => {
                     tracing::debug!(%error, "cannot accept");
                     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -130,7 +133,7 @@ pub async fn serve(state_dir: &Path, workers: Workers, token: CancellationToken)
     drop(std::fs::remove_file(&path));
 }
 
-async fn talk(stream: UnixStream, workers: Workers) {
+async fn talk(stream: UnixStream, (workers, board): (Workers, Board)) {
     let mut stream = BufReader::new(stream);
     let mut line = String::new();
     let mut first = (&mut stream).take(LONGEST);
@@ -139,12 +142,42 @@ async fn talk(stream: UnixStream, workers: Workers) {
         return;
     }
     let answers = match serde_json::from_str::<Request>(&line) {
-        Ok(request) => workers.tell(request).await,
+        Ok(request) => {
+            let unmanned = match &request.order {
+                Order::Status => unmanned(&board, request.resource.as_deref()),
+                _ => BTreeMap::new(),
+            };
+            let mut answers = workers.tell(request).await;
+            for (name, answer) in unmanned {
+                answers.entry(name).or_insert(answer);
+            }
+            answers
+        }
         Err(error) => BTreeMap::from([("confd".to_owned(), Err(error.to_string()))]),
     };
     let text = serde_json::to_string(&answers).expect("answers are plain data");
     // The asker may be gone.
     drop(stream.write_all(text.as_bytes()).await);
+}
+
+/// Returns what is known of resources without a worker of their own, and of files that are wrong while one works on.
+fn unmanned(board: &Board, wanted: Option<&str>) -> BTreeMap<String, Answer> {
+    let board = board.watch().borrow().clone();
+    let meant = |name: &str| {
+        let of = name.strip_suffix(FILES).unwrap_or(name);
+        wanted.is_none_or(|wanted| wanted == of)
+    };
+    let said = board.into_iter().filter(|(name, _)| meant(name)).filter_map(|(name, phase)| {
+        let answer = match phase {
+            Phase::Failing(why) => Err(why),
+            Phase::Waiting(why) => Ok(json!({ "phase": "waiting", "why": why })),
+            // It stands for several, which speak for themselves.
+            Phase::Live(_) if wanted.is_none() => return None,
+            Phase::Live(_) => Ok(json!({ "phase": "live" })),
+        };
+        Some((name, answer))
+    });
+    said.collect()
 }
 
 /// Asks or tells the daemon that keeps its state in `state_dir`.

@@ -11,6 +11,9 @@ use tempfile::NamedTempFile;
 
 use crate::resource::Resource;
 
+/// How the names of staged files end.
+const SUFFIX: &str = ".staged";
+
 /// What a new file may be read by, unless it replaces one that says otherwise.
 const MODE: u32 = 0o644;
 
@@ -65,12 +68,16 @@ fn stage_with(
     access: &Access,
     write: impl FnOnce(&mut BufWriter<&mut NamedTempFile>) -> io::Result<()>,
 ) -> io::Result<Staged> {
-    let folder = folder(dest);
-    let name = dest.file_name().unwrap_or_default().to_string_lossy();
-    let mut file = tempfile::Builder::new()
-        .prefix(&format!(".{name}."))
-        .suffix(".staged")
-        .tempfile_in(folder)?;
+    let prefix = format!(".{}.", name(dest));
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(&prefix).suffix(SUFFIX);
+    let mut file = match builder.tempfile_in(folder(dest)) {
+        // A file that is mounted into a folder where nothing else may be written.
+        Err(error) if is_closed(&error) && dest.is_file() => {
+            builder.tempfile_in(std::env::temp_dir()).map_err(|_| error)?
+        }
+        file => file?,
+    };
     let mut writer = BufWriter::new(&mut file);
     write(&mut writer)?;
     writer.flush()?;
@@ -103,15 +110,20 @@ impl Staged {
 
     /// Puts it in its place, so that it is there after a power failure.
     ///
-    /// A destination that cannot be replaced because it is a mount point is written in place;
-    /// that is not atomic, and said in the log.
+    /// A destination that cannot be replaced because it is a mount point, or in a folder where nothing else may be
+    /// written, is written in place; that is not atomic, and said in the log.
     pub(crate) fn commit(self) -> io::Result<()> {
         let Self { file, dest } = self;
         file.as_file().sync_all()?;
         match file.persist(&dest) {
             Ok(_) => File::open(folder(&dest))?.sync_all(),
-            Err(error) if error.error.raw_os_error() == Some(nix::libc::EBUSY) => {
-                tracing::warn!(dest = %dest.display(), "is a mount point: written in place, which is not atomic");
+            Err(error)
+                if matches!(
+                    error.error.raw_os_error(),
+                    Some(nix::libc::EBUSY | nix::libc::EXDEV)
+                ) || is_closed(&error.error) =>
+            {
+                tracing::warn!(dest = %dest.display(), "cannot be replaced: written in place, which is not atomic");
                 let (new, old) = (std::fs::read(error.file.path())?, std::fs::read(&dest)?);
                 overwrite(&dest, &new).inspect_err(|_| {
                     // A part of the new text is worse than the old one, and that had room.
@@ -124,11 +136,9 @@ impl Staged {
         }
     }
 
-    /// Keeps it beside the destination as `.rejected`, and returns where.
+    /// Keeps it as `.rejected` where it is, beside the destination if that is possible, and returns where.
     pub(crate) fn reject(self) -> io::Result<PathBuf> {
-        let mut name = self.dest.clone().into_os_string();
-        name.push(".rejected");
-        let path = PathBuf::from(name);
+        let path = self.file.path().with_file_name(format!("{}.rejected", name(&self.dest)));
         self.file.persist(&path).map_err(|error| error.error)?;
         Ok(path)
     }
@@ -158,6 +168,31 @@ pub(crate) fn read(path: &Path) -> io::Result<Option<String>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Removes what a process that was killed left of its attempts to write `dest`.
+pub(crate) fn sweep_beside(dest: &Path) {
+    sweep(folder(dest), &format!(".{}.", name(dest)));
+}
+
+/// Removes the staged files in `folder` whose names begin with `prefix`. What cannot be removed does no harm.
+pub(crate) fn sweep(folder: &Path, prefix: &str) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok) {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(prefix) && name.ends_with(SUFFIX) {
+            drop(std::fs::remove_file(entry.path()));
+        }
+    }
+}
+
+/// Tells whether nothing may be created in a folder, though there is room.
+fn is_closed(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied)
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 fn overwrite(path: &Path, text: &[u8]) -> io::Result<()> {

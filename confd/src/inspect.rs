@@ -114,6 +114,7 @@ fn show_status(name: &str, status: &Value) {
     let text = |key: &str| match &status[key] {
         Value::Null => "-".to_owned(),
         Value::String(text) => text.clone(),
+        Value::Array(list) => list.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", "),
         other => other.to_string(),
     };
     println!("{name}: {}", show::phase(&text("phase")));
@@ -123,17 +124,19 @@ fn show_status(name: &str, status: &Value) {
         ("generation", "generation"),
         ("pinned to", "pinned"),
         ("left out", "left_out"),
+        ("coming and going", "damped"),
         ("questions", "questions"),
         ("data age (s)", "data_age_seconds"),
     ] {
-        if !status[key].is_null() {
-            println!("  {label:<13} {}", text(key));
+        let is_nothing = status[key].as_array().is_some_and(Vec::is_empty);
+        if !status[key].is_null() && !is_nothing {
+            println!("  {label:<16} {}", text(key));
         }
     }
     for hold in status["held"].as_array().into_iter().flatten() {
         let count = hold["held"].as_array().map_or(0, Vec::len);
         println!(
-            "  {:<13} {}: {count} for {} s, because {}",
+            "  {:<16} {}: {count} for {} s, because {}",
             "held",
             hold["question"].as_str().unwrap_or_default(),
             hold["seconds"],
@@ -153,6 +156,6 @@ fn state(args: &Args, resource: Option<&str>) -> anyhow::Result<(String, State)>
         (None, []) => bail!("nothing was accepted yet"),
         (None, known) => bail!("name one with --resource: {}", known.join(", ")),
     };
-    let state = State::open(&args.state_dir, &name)?;
+    let state = State::open(&args.state_dir, &name);
     Ok((name, state))
 }

@@ -16,6 +16,7 @@ mod arrivals;
 mod bisect;
 pub mod board;
 mod check;
+mod claim;
 pub mod cli;
 mod command;
 pub mod control;

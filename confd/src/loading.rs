@@ -38,7 +38,7 @@ impl Worker {
     }
 
     pub(crate) async fn reload(&mut self, wanted: &Wanted) {
-        self.last_reload = Some(Instant::now());
+        let before = self.last_reload.replace(Instant::now());
         if let Some(haproxy) = &mut self.haproxy
             && haproxy.accepted() != Some(&wanted.text)
         {
@@ -56,8 +56,13 @@ impl Worker {
             match reloaded {
                 Ok(applied) => self.applied(&Applied { reloaded: Some(reason), ..applied }),
                 Err(Error::Reload { lines }) => {
-                    self.reject(Arc::clone(&wanted.text), &lines.join("\n")).await;
-                    return self.restore_file().await;
+                    self.restore_file().await;
+                    return self.reject(Arc::clone(&wanted.text), &lines.join("\n")).await;
+                }
+                Err(error @ Error::Unreachable { .. }) => {
+                    // Nothing was reloaded, so nothing has to wait for that.
+                    self.last_reload = before;
+                    return self.fail(&error);
                 }
                 Err(error) => return self.fail(&error),
             }

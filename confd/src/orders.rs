@@ -77,10 +77,10 @@ impl Worker {
         let failed = |error: std::io::Error| error.to_string();
         let generation = self.state.generation(number).map_err(failed)?;
         let generation = generation.ok_or_else(|| format!("generation {number} is not kept"))?;
-        if pin {
-            self.state.pin(Some(number)).map_err(failed)?;
-        }
-        let instead_of = self.wanted.as_ref().map(|wanted| Arc::clone(&wanted.text));
+        self.state.pin(pin.then_some(number)).map_err(failed)?;
+        // What is wanted may be another generation already, which nobody renders.
+        let wanted = self.wanted.as_ref().map(|wanted| Arc::clone(&wanted.text));
+        let instead_of = self.rendered.clone().or(wanted);
         self.fix(generation, pin, instead_of);
         tracing::info!(resource = self.resource.name, generation = number, pin, "rolled back");
         self.refused = None;

@@ -100,10 +100,11 @@ impl Worker {
             // HAProxy's part tells by itself when something is live.
             self.arrived();
         }
-        if self.rendered() {
+        if self.is_known() {
             self.proven = Some(Arc::clone(wanted));
             if well {
-                self.report(Phase::Live(self.joining));
+                let phase = self.unrendered.clone().unwrap_or(Phase::Live(self.joining));
+                self.report(phase);
             }
         }
         if !remembered && self.job.is_none() {

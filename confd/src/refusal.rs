@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use crate::bisect::Search;
 use crate::board::Phase;
 use crate::dependency::Dependency;
+use crate::haproxy::Applied;
 use crate::template;
 use crate::worker::{LeftOut, Wanted, Worker};
 
@@ -15,13 +16,23 @@ impl Worker {
     pub(crate) async fn reject(&mut self, text: Arc<str>, why: &str) {
         self.shared.metrics.rejections.get_or_create(&self.label).inc();
         self.report(Phase::Failing(why.to_owned()));
-        let live = self.haproxy.as_ref().is_some_and(|haproxy| haproxy.accepted() == Some(&text));
+        let (Some(haproxy), Some(good)) = (&mut self.haproxy, &self.on_disk) else {
+            self.refused = Some(text);
+            return;
+        };
+        let undone = match haproxy.accepted() {
+            Some(live) if *live == *text => haproxy.apply(good).await,
+            // It may have taken a part of the text before it refused the next.
+            Some(live) if *live == **good => haproxy.drift().await,
+            _ => Ok(Applied::default()),
+        };
         self.refused = Some(text);
-        if let (true, Some(haproxy), Some(good)) = (live, &mut self.haproxy, &self.on_disk) {
-            match haproxy.apply(good).await {
-                Ok(applied) => self.applied(&applied),
-                Err(error) => self.fail(&error),
+        match undone {
+            Ok(applied) if applied.operations > 0 || applied.reloaded.is_some() => {
+                self.applied(&applied);
             }
+            Ok(_) => {}
+            Err(error) => self.fail(&error),
         }
     }
 

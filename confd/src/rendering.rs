@@ -26,7 +26,7 @@ impl Worker {
             Ok(rendering) => rendering,
             Err(error) => {
                 self.shared.metrics.render_errors.get_or_create(&self.label).inc();
-                return self.report(Phase::Failing(error.to_string()));
+                return self.gave_nothing(Phase::Failing(error.to_string()));
             }
         };
         self.guard.note(&rendering.asked, &snapshot);
@@ -37,10 +37,13 @@ impl Worker {
         self.shared.watches.want(&self.resource.name, watched);
         match rendering.outcome {
             template::Outcome::Rendered(text) => {
+                let text: Arc<str> = text.into();
+                self.rendered = Some(Arc::clone(&text));
+                self.unrendered = None;
                 if self.is_fixed(&text) {
                     return;
                 }
-                if self.wanted.as_ref().is_none_or(|wanted| *wanted.text != *text) {
+                if self.wanted.as_ref().is_none_or(|wanted| wanted.text != text) {
                     self.shared.metrics.renders.get_or_create(&self.label).inc();
                     self.retry = None;
                 }
@@ -54,7 +57,7 @@ impl Worker {
                     self.observe("rendered", arrival.rendered);
                 }
                 let wanted = Wanted {
-                    text: text.into(),
+                    text,
                     asked: rendering.asked,
                     snapshot,
                     template: Some(templates.digest().to_owned()),
@@ -62,11 +65,11 @@ impl Worker {
                 };
                 self.wanted = Some(Arc::new(wanted));
             }
-            template::Outcome::NotReady(why) => self.report(Phase::Waiting(why)),
+            template::Outcome::NotReady(why) => self.gave_nothing(Phase::Waiting(why)),
             template::Outcome::Pending(missing) => {
                 let first = missing.first().map(ToString::to_string).unwrap_or_default();
                 let why = format!("no answer yet to {} questions, such as: {first}", missing.len());
-                if self.rendered() {
+                if self.is_known() {
                     tracing::debug!(resource = self.resource.name, why, "waiting");
                 } else {
                     self.shared.board.report(&self.resource.name, Phase::Waiting(why));
@@ -126,9 +129,15 @@ impl Worker {
         damped
     }
 
-    /// Tells whether the template has given a text since the start.
-    pub(crate) fn rendered(&self) -> bool {
-        self.wanted.as_ref().is_some_and(|wanted| !wanted.asked.is_empty())
+    /// Notes that the template gave no text. What is wanted stays, and so does this until it gives one.
+    fn gave_nothing(&mut self, phase: Phase) {
+        self.unrendered = Some(phase.clone());
+        self.report(phase);
+    }
+
+    /// Tells whether what is wanted comes from the template, or from an order, and not only from memory.
+    pub(crate) fn is_known(&self) -> bool {
+        self.rendered.is_some() || self.fixed.is_some()
     }
 
     /// Takes out the service that is left out, unless the source says something new about it.

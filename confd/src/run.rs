@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::Context;
 use daemon::listener::{self, Readiness};
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
@@ -19,10 +19,13 @@ use crate::reload::Reasons;
 use crate::supervisor::Supervisor;
 use crate::watch::Watches;
 use crate::worker::{Programs, Shared};
-use crate::{dry, inspect, resource};
+use crate::{claim, dry, inspect, resource};
 
 /// Exit code of a mistake in flags or files.
 pub(crate) const USAGE: u8 = 2;
+
+/// How long a load balancer that is just coming may take until it can be reached, before that counts as a failure.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Does what `args` say, until it is done or `token` is cancelled.
 pub async fn run(args: Args, token: CancellationToken) -> anyhow::Result<ExitCode> {
@@ -38,15 +41,15 @@ pub async fn run(args: Args, token: CancellationToken) -> anyhow::Result<ExitCod
         Some(Command::Diff { old, new, resource, json }) => {
             inspect::diff(&args, resource.as_deref(), (*old, *new), *json)
         }
-        Some(Command::Rollback { number, pin, resource }) => {
+        Some(Command::Rollback { number, pin, resource, json }) => {
             let order = Order::Rollback { number: *number, pin: *pin };
-            inspect::order(&args, resource.as_deref(), order, false).await
+            inspect::order(&args, resource.as_deref(), order, *json).await
         }
-        Some(Command::Unpin { resource }) => {
-            inspect::order(&args, resource.as_deref(), Order::Unpin, false).await
+        Some(Command::Unpin { resource, json }) => {
+            inspect::order(&args, resource.as_deref(), Order::Unpin, *json).await
         }
-        Some(Command::Accept { resource }) => {
-            inspect::order(&args, resource.as_deref(), Order::Accept, false).await
+        Some(Command::Accept { resource, json }) => {
+            inspect::order(&args, resource.as_deref(), Order::Accept, *json).await
         }
         Some(Command::Status { resource, json }) => {
             inspect::order(&args, resource.as_deref(), Order::Status, *json).await
@@ -73,8 +76,19 @@ async fn follow(args: &Args, token: CancellationToken) -> anyhow::Result<ExitCod
         eprintln!("confd: there is no folder {}", args.confdir.join("conf.d").display());
         return Ok(ExitCode::from(USAGE));
     }
-    std::fs::create_dir_all(&args.state_dir)
-        .with_context(|| format!("cannot create {}", args.state_dir.display()))?;
+    // What cannot be remembered can be served all the same.
+    if let Err(error) = std::fs::create_dir_all(&args.state_dir) {
+        tracing::error!(folder = %args.state_dir.display(), %error, "cannot be created: nothing will be remembered");
+    }
+    // A single run may be made beside the daemon, which goes on.
+    let claimed = if args.once { Ok(None) } else { claim::claim(&args.state_dir, &token).await };
+    let _lock = match claimed {
+        Ok(lock) => lock,
+        Err(why) => {
+            eprintln!("confd: {why}");
+            return Ok(ExitCode::from(USAGE));
+        }
+    };
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);
     let watches = Watches::new(client.clone(), metrics.clone());
@@ -102,6 +116,8 @@ async fn follow(args: &Args, token: CancellationToken) -> anyhow::Result<ExitCod
         state_dir: args.state_dir.clone(),
         docker: args.docker.clone(),
         programs: programs.clone(),
+        // A single run has no second chance: it waits as long as it may.
+        patience: if args.once { args.once_timeout.0 } else { PATIENCE },
     };
     let stop = token.child_token();
     let supervisor = Supervisor::new(args.confdir.clone(), shared, stop.clone());
@@ -116,7 +132,12 @@ async fn follow(args: &Args, token: CancellationToken) -> anyhow::Result<ExitCod
                     publishing.await;
                 }
             },
-            control::serve(&args.state_dir, workers, stop.clone()),
+            async {
+                // Nobody asks a single run, and the daemon beside it is the one to be heard.
+                if !args.once {
+                    control::serve(&args.state_dir, (&workers, &board), stop.clone()).await;
+                }
+            },
             follow_readiness(&board, ready, stop.clone()),
             async {
                 // A single run serves nobody's probes.

@@ -57,13 +57,27 @@ pub struct State {
 }
 
 impl State {
-    /// Opens the memory of the resource `name`, below `state_dir`.
-    pub fn open(state_dir: &Path, name: &str) -> io::Result<Self> {
-        let folder = state_dir.join(name);
-        // Texts and answers are kept here, whoever may read the destination.
-        DirBuilder::new().recursive(true).mode(PRIVATE).create(folder.join("generations"))?;
-        std::fs::set_permissions(&folder, Permissions::from_mode(PRIVATE))?;
-        Ok(Self { folder })
+    /// Returns the memory of the resource `name`, below `state_dir`; nothing is created before there is something to be
+    /// remembered.
+    #[must_use]
+    pub fn open(state_dir: &Path, name: &str) -> Self {
+        Self { folder: state_dir.join(name) }
+    }
+
+    /// Makes the folder, for nobody else to read: texts and answers are kept there, whoever may read the destination.
+    fn make(&self) -> io::Result<()> {
+        let generations = self.folder.join("generations");
+        DirBuilder::new().recursive(true).mode(PRIVATE).create(generations)?;
+        if std::fs::metadata(&self.folder)?.permissions().mode() & 0o777 != PRIVATE {
+            std::fs::set_permissions(&self.folder, Permissions::from_mode(PRIVATE))?;
+        }
+        Ok(())
+    }
+
+    /// Removes what an earlier process, that was killed, had not finished.
+    pub(crate) fn sweep(&self) {
+        disk::sweep(&self.folder, ".");
+        disk::sweep(&self.folder.join("generations"), ".");
     }
 
     /// Returns the text that was accepted last for the resource `name`, creating nothing.
@@ -91,11 +105,13 @@ impl State {
     pub fn pin(&self, number: Option<u64>) -> io::Result<()> {
         let path = self.folder.join("pinned");
         match number {
-            Some(number) => disk::replace_private(&path, &number.to_string()),
-            None => match std::fs::remove_file(path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-                _ => Ok(()),
-            },
+            Some(number) => {
+                self.make()?;
+                disk::replace_private(&path, &number.to_string())
+            }
+            // A read-only folder refuses to forget even what is not there.
+            None if !path.exists() => Ok(()),
+            None => std::fs::remove_file(path),
         }
     }
 
@@ -122,6 +138,7 @@ impl State {
         template: Option<&str>,
         index: Option<u64>,
     ) -> io::Result<u64> {
+        self.make()?;
         let newest = self.numbers()?.last().copied().unwrap_or_default();
         let number = newest + 1;
         let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
@@ -145,7 +162,11 @@ impl State {
 
     /// Returns the numbers of the generations that are kept, the oldest first.
     pub fn numbers(&self) -> io::Result<Vec<u64>> {
-        let mut numbers: Vec<u64> = std::fs::read_dir(self.folder.join("generations"))?
+        let entries = match std::fs::read_dir(self.folder.join("generations")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut numbers: Vec<u64> = entries
             .filter_map(Result::ok)
             .filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".json")?.parse().ok())
             .collect();
@@ -173,12 +194,12 @@ mod tests {
     #[test]
     fn what_was_accepted_is_remembered_with_its_inputs() {
         let folder = tempfile::tempdir().unwrap();
-        let state = State::open(folder.path(), "web").unwrap();
+        let state = State::open(folder.path(), "web");
         assert_eq!(state.accepted().unwrap(), None);
         let inputs = vec![(Dependency::Datacenters, Data::Names(vec!["dc1".into()]))];
         let borrowed: Vec<_> = inputs.iter().map(|(asked, data)| (asked, data)).collect();
         assert_eq!(state.accept("one", &borrowed, None, None).unwrap(), 1);
-        let again = State::open(folder.path(), "web").unwrap();
+        let again = State::open(folder.path(), "web");
         assert_eq!(again.accepted().unwrap().as_deref(), Some("one"));
         assert_eq!(again.generation(1).unwrap().unwrap().inputs, inputs);
         assert_eq!(again.generation(2).unwrap(), None);
@@ -187,7 +208,7 @@ mod tests {
     #[test]
     fn what_is_remembered_is_for_nobody_else_to_read() {
         let folder = tempfile::tempdir().unwrap();
-        let state = State::open(folder.path(), "web").unwrap();
+        let state = State::open(folder.path(), "web");
         state.accept("secret", &[], None, None).unwrap();
         let mode = |path: &str| {
             std::fs::metadata(folder.path().join("web").join(path)).unwrap().permissions().mode()
@@ -200,7 +221,7 @@ mod tests {
     #[test]
     fn only_the_last_ten_generations_are_kept() {
         let folder = tempfile::tempdir().unwrap();
-        let state = State::open(folder.path(), "web").unwrap();
+        let state = State::open(folder.path(), "web");
         for n in 1..=25 {
             assert_eq!(state.accept(&n.to_string(), &[], None, None).unwrap(), n);
         }

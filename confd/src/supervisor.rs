@@ -12,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use each::Each;
 
-use crate::board::Phase;
+use crate::board::{FILES, Phase};
+use crate::guard::Guard;
 use crate::reload::{Reason, Reasons};
 use crate::resource::{self, Resource};
 use crate::template::Templates;
@@ -22,6 +23,12 @@ mod each;
 
 /// After how long a worker that could not start, or broke, is started again.
 const AGAIN: Duration = Duration::from_secs(5);
+
+/// The name under which the board shows that the folder of the resources cannot be read.
+const FOLDER: &str = "conf.d";
+
+/// How a worker ended.
+type Ended = Result<(Id, Guard), tokio::task::JoinError>;
 
 /// A worker as the supervisor sees it.
 struct Running {
@@ -38,7 +45,7 @@ pub struct Supervisor {
     confdir: PathBuf,
     shared: Shared,
     token: CancellationToken,
-    tasks: JoinSet<()>,
+    tasks: JoinSet<Guard>,
     running: BTreeMap<String, Running>,
     /// What the files say.
     resources: Vec<Resource>,
@@ -49,6 +56,8 @@ pub struct Supervisor {
     each_names: BTreeSet<String>,
     /// When workers that could not start, or broke, are started again.
     retry: Option<Instant>,
+    /// When a folder that could not be read is read again.
+    reread: Option<Instant>,
 }
 
 impl Supervisor {
@@ -66,6 +75,7 @@ impl Supervisor {
             broken: BTreeSet::new(),
             each_names: BTreeSet::new(),
             retry: None,
+            reread: None,
         }
     }
 
@@ -81,7 +91,8 @@ impl Supervisor {
                     self.retry = None;
                     self.settle(None).await;
                 }
-                Some(ended) = self.tasks.join_next_with_id() => self.ended(ended),
+                () = at(self.reread) => self.read(Reason::Edit).await,
+                Some(ended) = self.tasks.join_next_with_id() => drop(self.ended(ended)),
             }
         }
         while self.tasks.join_next().await.is_some() {}
@@ -90,8 +101,25 @@ impl Supervisor {
     /// Reads all resources and templates: starts, changes and ends workers accordingly.
     async fn read(&mut self, reason: Reason) {
         let (resources, errors) = resource::load(&self.confdir);
+        self.reread = None;
+        // The folder itself: it is being replaced, or the system has no more files for us. That is not the end of all.
+        if let [error] = &errors[..]
+            && error.resource().is_none()
+        {
+            return self.cannot_read(full(error));
+        }
+        self.shared.board.forget(FOLDER);
         for error in &errors {
-            tracing::error!(error = full(error), "left out a resource; what it was before stays");
+            let known = error.resource().and_then(|name| self.shared.board.phase(&files(&name)));
+            if known != Some(Phase::Failing(full(error))) {
+                tracing::error!(
+                    error = full(error),
+                    "left out a resource; what it was before stays"
+                );
+            }
+            if matches!(error, resource::Error::Read { .. }) {
+                self.reread = Some(Instant::now() + AGAIN);
+            }
         }
         for name in std::mem::take(&mut self.broken) {
             self.shared.board.forget(&files(&name));
@@ -107,6 +135,15 @@ impl Supervisor {
         self.resources.retain(|old| old.for_each.is_some() && broken.contains(&old.name));
         self.resources.extend(resources);
         self.settle(Some(reason)).await;
+    }
+
+    /// Keeps everything as it is for a while.
+    fn cannot_read(&mut self, why: String) {
+        if self.shared.board.phase(FOLDER) != Some(Phase::Failing(why.clone())) {
+            tracing::error!(error = why, "what was before stays");
+        }
+        self.shared.board.report(FOLDER, Phase::Failing(why));
+        self.reread = Some(Instant::now() + AGAIN);
     }
 
     /// Brings the workers in line with what the files say, and with the ambassadors that there are. Templates are read
@@ -153,19 +190,28 @@ impl Supervisor {
             }
             Some(_) if templates.is_none() => {}
             Some(_) => {
-                self.stop(&name).await;
-                self.start(resource, templates);
+                let guard = self.stop(&name).await;
+                self.start(resource, templates, guard);
             }
-            None => self.start(resource, templates),
+            None => self.start(resource, templates, None),
         }
     }
 
-    fn start(&mut self, resource: Resource, templates: Option<Arc<Templates>>) {
+    /// Starts the worker of `resource`, which goes on with the `guard` of the one before.
+    fn start(
+        &mut self,
+        resource: Resource,
+        templates: Option<Arc<Templates>>,
+        guard: Option<Guard>,
+    ) {
         let name = resource.name.clone();
         let digest = templates.as_ref().map(|templates| templates.digest().to_owned());
         let (sender, receiver) = watch::channel(templates);
         match Worker::new(resource.clone(), receiver, self.shared.clone()) {
-            Ok(worker) => {
+            Ok(mut worker) => {
+                if let Some(guard) = guard {
+                    worker.go_on_with(guard);
+                }
                 let token = self.token.child_token();
                 let task = self.tasks.spawn(worker.run(token.clone())).id();
                 let running = Running { resource, templates: sender, digest, token, task };
@@ -182,44 +228,48 @@ impl Supervisor {
         }
     }
 
-    /// Ends the worker `name`, and waits for it: two must never write one destination.
-    async fn stop(&mut self, name: &str) {
-        let Some(running) = self.running.remove(name) else { return };
+    /// Ends the worker `name`, and waits for it: two must never write one destination. Returns what it held.
+    async fn stop(&mut self, name: &str) -> Option<Guard> {
+        let running = self.running.remove(name)?;
         running.token.cancel();
         while let Some(ended) = self.tasks.join_next_with_id().await {
             let id = id(&ended);
-            self.ended(ended);
+            let guard = self.ended(ended);
             if id == running.task {
-                return;
+                return guard;
             }
         }
+        None
     }
 
     /// A worker ends when it is told to; one that panicked is started again after a while.
-    fn ended(&mut self, ended: Result<(Id, ()), tokio::task::JoinError>) {
+    fn ended(&mut self, ended: Ended) -> Option<Guard> {
         let id = id(&ended);
-        let Some(name) =
-            self.running.iter().find(|(_, r)| r.task == id).map(|(name, _)| name.clone())
-        else {
-            return;
-        };
-        self.running.remove(&name);
-        if let Err(error) = ended {
-            tracing::error!(resource = name, %error, "its worker broke");
-            self.shared.board.report(&name, Phase::Failing("its worker broke".into()));
-            self.retry = Some(Instant::now() + AGAIN);
+        let name = self.running.iter().find(|(_, r)| r.task == id).map(|(name, _)| name.clone());
+        if let Some(name) = &name {
+            self.running.remove(name);
+        }
+        match (ended, name) {
+            (Ok((_, guard)), _) => Some(guard),
+            (Err(error), Some(name)) => {
+                tracing::error!(resource = name, %error, "its worker broke");
+                self.shared.board.report(&name, Phase::Failing("its worker broke".into()));
+                self.retry = Some(Instant::now() + AGAIN);
+                None
+            }
+            (Err(_), None) => None,
         }
     }
 }
 
 /// Returns the name under which the board shows that the files of a resource are wrong.
 fn files(name: &str) -> String {
-    format!("{name} (files)")
+    format!("{name}{FILES}")
 }
 
-fn id(ended: &Result<(Id, ()), tokio::task::JoinError>) -> Id {
+fn id(ended: &Ended) -> Id {
     match ended {
-        Ok((id, ())) => *id,
+        Ok((id, _)) => *id,
         Err(error) => error.id(),
     }
 }

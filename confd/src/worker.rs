@@ -32,9 +32,6 @@ use crate::watch::Watches;
 /// How often what runs is compared with what was accepted.
 const DRIFT: Duration = Duration::from_mins(1);
 
-/// How long an ambassador that has just been found may take until it can be reached.
-const BEGINNING: Duration = Duration::from_secs(10);
-
 /// How long a pass may take to end when the daemon is stopped; Docker kills after ten seconds.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -57,6 +54,8 @@ pub struct Shared {
     pub docker: engine::Endpoint,
     /// The programs that run once, with `--once`.
     pub programs: Option<Programs>,
+    /// How long a load balancer that has just been found, or is not there yet, may take until it can be reached.
+    pub patience: Duration,
 }
 
 /// The programs of a single run, and how they ended. Copies are the same.
@@ -135,6 +134,10 @@ pub struct Worker {
     /// The program that runs because of this resource.
     pub(crate) program: Option<exec::Running>,
     pub(crate) wanted: Option<Arc<Wanted>>,
+    /// What the template gave last, since the start.
+    pub(crate) rendered: Option<Arc<str>>,
+    /// Why it gave nothing the last time: what is live stays, and this is said of it.
+    pub(crate) unrendered: Option<Phase>,
     /// What was accepted last: whoever is as then is not to blame for a refusal now.
     pub(crate) proven: Option<Arc<Wanted>>,
     pub(crate) arrivals: Arrivals,
@@ -179,7 +182,8 @@ pub struct Worker {
 impl Worker {
     /// Works until `token` is cancelled. A pass that is under way then has a moment to end: what
     /// it leaves undone is found and done after the next start.
-    pub async fn run(mut self, token: CancellationToken) {
+    /// Returns what it holds, for the one that goes on.
+    pub async fn run(mut self, token: CancellationToken) -> Guard {
         let name = self.resource.name.clone();
         let grace =
             GRACE + self.resource.exec.as_ref().map_or(Duration::ZERO, |e| e.kill_timeout.0);
@@ -190,6 +194,7 @@ impl Worker {
             }
         }
         tracing::debug!(resource = name, "stopped");
+        self.guard
     }
 
     async fn work(&mut self, token: &CancellationToken) {
@@ -214,9 +219,10 @@ impl Worker {
                         break;
                     }
                     // What was refused may have been the old template's fault. Whoever has it read again by
-                    // hand may want more to be put right than the template.
+                    // hand may want more to be put right than the template, and at once.
                     self.compare();
                     self.left_out = None;
+                    self.retry = None;
                     self.render();
                     self.pass().await;
                 }

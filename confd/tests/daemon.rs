@@ -7,6 +7,8 @@ mod actions;
 mod ambassadors;
 #[path = "daemon/bed.rs"]
 mod bed;
+#[path = "daemon/beginnings.rs"]
+mod beginnings;
 #[path = "daemon/commands.rs"]
 mod commands;
 #[path = "daemon/crashes.rs"]
@@ -21,6 +23,8 @@ mod faults;
 mod links;
 #[path = "daemon/local.rs"]
 mod local;
+#[path = "daemon/neighbours.rs"]
+mod neighbours;
 #[path = "daemon/outages.rs"]
 mod outages;
 #[path = "daemon/published.rs"]
@@ -31,3 +35,5 @@ mod recipes;
 mod serving;
 #[path = "daemon/storms.rs"]
 mod storms;
+#[path = "daemon/troubles.rs"]
+mod troubles;

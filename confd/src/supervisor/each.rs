@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use super::Supervisor;
 use crate::ambassadors::Ambassador;
-use crate::board::Phase;
+use crate::board::{FILES, Phase};
 use crate::dependency::Dependency;
 use crate::resource::{self, Resource};
 use crate::snapshot::{Data, Entry, Snapshot};
@@ -98,7 +98,9 @@ impl Supervisor {
             names.contains(name) || unknown || broken
         };
         let reported: Vec<String> = self.shared.board.watch().borrow().keys().cloned().collect();
-        let known = self.running.keys().chain(&reported).chain(&self.each_names);
+        let own = |name: &&String| !name.ends_with(FILES) && *name != super::FOLDER;
+        let reported = reported.iter().filter(own);
+        let known = self.running.keys().chain(reported).chain(&self.each_names);
         let gone: BTreeSet<String> = known.filter(|name| !stays(name)).cloned().collect();
         // All at once, since each may take its time.
         for name in &gone {

@@ -8,7 +8,7 @@ use anyhow::Context;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::{BEGINNING, Shared, Wanted, Worker};
+use super::{Shared, Wanted, Worker};
 use crate::arrivals::Arrivals;
 use crate::check::Check;
 use crate::damp::Damper;
@@ -30,9 +30,18 @@ impl Worker {
         templates: watch::Receiver<Option<Arc<Templates>>>,
         shared: Shared,
     ) -> anyhow::Result<Self> {
-        let state = State::open(&shared.state_dir, &resource.name)
-            .with_context(|| format!("cannot use {}", shared.state_dir.display()))?;
-        let remembered: Option<Arc<str>> = state.accepted()?.map(Into::into);
+        let state = State::open(&shared.state_dir, &resource.name);
+        // A single run may be made beside the daemon, which may be about to finish just that.
+        if shared.programs.is_none() {
+            state.sweep();
+            disk::sweep_beside(&resource.dest);
+        }
+        // What cannot be read is as if nothing had been accepted yet.
+        let unread = |error: &std::io::Error| {
+            tracing::error!(resource = resource.name, %error, "cannot read what was accepted before");
+        };
+        let remembered: Option<Arc<str>> =
+            state.accepted().inspect_err(unread).ok().flatten().map(Into::into);
         let on_disk: Option<Arc<str>> = disk::read(&resource.dest)
             .with_context(|| format!("cannot read {}", resource.dest.display()))?
             .map(Into::into);
@@ -58,13 +67,13 @@ impl Worker {
             check: Check::of(&resource),
             limit: resource.timeout.0,
         };
-        let newest = match state.numbers()?.last() {
-            Some(newest) => state.generation(*newest).unwrap_or_else(|error| {
+        let numbers = state.numbers().inspect_err(unread).unwrap_or_default();
+        let newest = numbers.last().and_then(|newest| {
+            state.generation(*newest).unwrap_or_else(|error| {
                 tracing::warn!(resource = resource.name, %error, "the newest generation is of no use");
                 None
-            }),
-            None => None,
-        };
+            })
+        });
         let generation = newest.as_ref().map_or(0, |generation| generation.number);
         let inputs = newest.as_ref().map(|generation| generation.inputs.clone());
         let inputs = inputs.unwrap_or_default();
@@ -77,7 +86,8 @@ impl Worker {
             let (asked, snapshot) = (BTreeSet::new(), Snapshot::default());
             Arc::new(Wanted { text, asked, snapshot, template: None, left_out: None })
         });
-        let pinned = state.pinned()?;
+        let pinned = state.pinned().inspect_err(unread).ok().flatten();
+        let patience = shared.patience;
         let mut worker = Self {
             orders: shared.workers.join(&resource.name),
             arrivals: Arrivals::default(),
@@ -99,7 +109,7 @@ impl Worker {
             reload_reason: None,
             refused: None,
             retry: None,
-            beginning: resource.ambassador.as_ref().map(|_| Instant::now() + BEGINNING),
+            beginning: is_beginning(&resource).then(|| Instant::now() + patience),
             verified: false,
             resource,
             templates,
@@ -110,6 +120,8 @@ impl Worker {
             others,
             program: None,
             wanted,
+            rendered: None,
+            unrendered: None,
             proven,
             guard,
             damper: Damper::default(),
@@ -123,4 +135,16 @@ impl Worker {
         }
         Ok(worker)
     }
+
+    /// Goes on with what an earlier worker of the resource held: an edit must not let it go.
+    pub fn go_on_with(&mut self, guard: Guard) {
+        self.asked = guard.guarded();
+        self.guard = guard;
+    }
+}
+
+/// Tells whether the load balancer may only just be coming: an ambassador of this node, or one that was not there yet.
+fn is_beginning(resource: &Resource) -> bool {
+    let absent = resource.haproxy.as_ref().is_some_and(|haproxy| !haproxy.master.exists());
+    resource.ambassador.is_some() || absent
 }

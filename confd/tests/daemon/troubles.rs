@@ -1,0 +1,133 @@
+//! What is wrong is said for as long as it is, and harms nothing else.
+
+use std::fs;
+
+use serde_json::Value;
+use testbed::haproxy::Web;
+
+use crate::bed::Bed;
+
+/// What `confd status` says, by resource, and whether it counts as a failure.
+fn status(bed: &Bed) -> (Value, bool) {
+    let output = bed.run(&["status", "--json"]);
+    (serde_json::from_slice(&output.stdout).unwrap_or_default(), !output.status.success())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rendering_that_fails_is_reported_until_one_succeeds() {
+    let web = Web::start("a").unwrap();
+    let mut bed = Bed::new();
+    bed.write(
+        "templates/haproxy.cfg.tera",
+        &(bed.template() + "{{ key_or(path=\"size\", default=\"1\") | int }}\n")
+            .replace("{{ key_or", "#{{ key_or"),
+    );
+    bed.register("web", "a", web.address(), &["http"]).await;
+    bed.start();
+    bed.until_serving("http_web", &["a"]).await;
+    bed.until("it is live", |bed| status(bed).0["haproxy"]["Ok"]["phase"] == "live").await;
+    bed.client.kv_put("size", b"large").await.unwrap();
+    bed.until("it fails", |bed| status(bed).0["haproxy"]["Ok"]["phase"] == "failing").await;
+    // Further changes are further attempts, and the same mistake.
+    for id in ["b", "c", "d"] {
+        bed.register("web", id, web.address(), &["http"]).await;
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        assert_eq!(status(&bed).0["haproxy"]["Ok"]["phase"], "failing", "{}", bed.log());
+    }
+    assert_eq!(bed.get("/readyz").await.unwrap().0, 503);
+    let said = bed.log().lines().filter(|line| line.contains("ERROR")).count();
+    assert_eq!(said, 1, "{}", bed.log());
+    bed.client.kv_put("size", b"7").await.unwrap();
+    bed.until_serving("http_web", &["a", "b", "c", "d"]).await;
+    bed.until("it is live", |bed| status(bed).0["haproxy"]["Ok"]["phase"] == "live").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_haproxy_was_told_of_a_text_that_is_then_refused_is_taken_back() {
+    let [a, c] = ["a", "c"].map(|name| Web::start(name).unwrap());
+    let mut bed = Bed::new();
+    // HAProxy takes the end of `c` at runtime, but not the options of `d`; nor does its check.
+    let text = format!(
+        "defaults\n    mode http\n    timeout connect 1s\n    timeout client 1s\n    timeout server 1s\n\
+         backend b\n    balance roundrobin\n    server a {}\n\
+         {{% if key_or(path=\"mode\", default=\"\") == \"bad\" %}}    server d {} proto nonsense\n\
+         {{% else %}}    server c {}\n{{% endif %}}",
+        a.address(),
+        c.address(),
+        c.address()
+    );
+    bed.write("templates/haproxy.cfg.tera", &text);
+    bed.start();
+    bed.until_serving("b", &["a", "c"]).await;
+    bed.until("it is remembered", |bed| bed.log().contains("generation=1")).await;
+    bed.client.kv_put("mode", b"bad").await.unwrap();
+    bed.until("it is refused", |bed| bed.log().contains("rejected by its check")).await;
+    bed.until_serving("b", &["a", "c"]).await;
+    assert_eq!(bed.written(), ["a".to_owned(), "c".to_owned()].into());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_cannot_be_read_for_a_moment_changes_nothing() {
+    let web = Web::start("a").unwrap();
+    let mut bed = Bed::new();
+    bed.register("web", "a", web.address(), &["http"]).await;
+    bed.start();
+    bed.until_serving("http_web", &["a"]).await;
+    let (folder, aside) = (bed.confdir().join("conf.d"), bed.confdir().join("aside"));
+    fs::rename(&folder, &aside).unwrap();
+    bed.until("it is missed", |bed| bed.log().contains("what was before stays")).await;
+    bed.register("web", "b", web.address(), &["http"]).await;
+    bed.until_serving("http_web", &["a", "b"]).await;
+    assert!(!bed.log().contains("is gone"), "{}", bed.log());
+    let (said, failed) = status(&bed);
+    assert!(failed && said["conf.d"]["Err"].as_str().unwrap().contains("conf.d"), "{said}");
+    fs::rename(&aside, &folder).unwrap();
+    bed.until("all is well", |bed| !status(bed).1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_shows_resources_whose_files_are_wrong_with_a_worker_and_without() {
+    let mut bed = Bed::new();
+    bed.write("conf.d/other.toml", "nonsense\n");
+    bed.start();
+    bed.until("it is live", |bed| status(bed).0["haproxy"]["Ok"]["phase"] == "live").await;
+    let (said, failed) = status(&bed);
+    assert!(
+        failed && said["other (files)"]["Err"].as_str().unwrap().contains("other.toml"),
+        "{said}"
+    );
+    bed.write("templates/haproxy.cfg.tera", "{{ nonsense\n");
+    bed.until("it is said", |bed| status(bed).0["haproxy (files)"]["Err"].is_string()).await;
+    let one = bed.run(&["status", "--resource", "other"]);
+    assert!(String::from_utf8_lossy(&one.stderr).contains("other.toml"), "{one:?}");
+    assert!(!bed.log().contains("is gone"), "{}", bed.log());
+    fs::remove_file(bed.confdir().join("conf.d/other.toml")).unwrap();
+    bed.until("it is forgotten", |bed| status(bed).0["other (files)"].is_null()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_lets_go_nothing_that_is_held() {
+    let web = Web::start("a").unwrap();
+    let mut bed = Bed::new();
+    let names: Vec<String> = (0..6).map(|n| format!("i{n}")).collect();
+    for name in &names {
+        bed.register("web", name, web.address(), &["http"]).await;
+    }
+    for n in 0..50_u8 {
+        bed.client.kv_put("count", &[n]).await.unwrap();
+    }
+    let all: Vec<&str> = names.iter().map(String::as_str).collect();
+    bed.start();
+    bed.until_serving("http_web", &all).await;
+    bed.consul.kill().unwrap();
+    bed.consul.restart().unwrap();
+    bed.until("both questions are held", |bed| {
+        bed.log().matches("holding what vanished").count() >= 2
+    })
+    .await;
+    bed.append("conf.d/haproxy.toml", "\n[template.flap]\nlimit = 0\n");
+    bed.until("another worker goes on", |bed| bed.log().contains("stopped")).await;
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    bed.until_serving("http_web", &all).await;
+    assert_eq!(status(&bed).0["haproxy"]["Ok"]["held"].as_array().unwrap().len(), 2);
+}
