@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use consul::Registration;
 use serde_json::{Value, json};
 
 use crate::model::{Actual, Desired};
@@ -10,6 +11,9 @@ use crate::plan::Action;
 
 /// The headings of the columns.
 const COLUMNS: [&str; 6] = ["SERVICE", "ID", "DESIRED", "ACTUAL", "HEALTH", "STATE"];
+
+/// What is shown instead of what may be secret.
+const HIDDEN: &str = "***";
 
 /// One line of the list.
 pub(crate) struct Row<'a> {
@@ -90,12 +94,26 @@ fn place(address: &str, port: u16, tags: &[String]) -> String {
     format!("{address}:{port}{tags}")
 }
 
+/// Returns a registration as it may be shown: headers, bodies and commands of checks may hold passwords.
+pub(crate) fn shown(registration: &Registration) -> Registration {
+    let mut shown = registration.clone();
+    for check in &mut shown.checks {
+        let body = (!check.body.is_empty()).then_some(&mut check.body);
+        let headers = check.header.values_mut().flatten();
+        // The program may be seen, as long as it is no line of a shell's.
+        for secret in headers.chain(check.args.iter_mut().skip(1)).chain(body) {
+            HIDDEN.clone_into(secret);
+        }
+    }
+    shown
+}
+
 /// Returns the rows for programs.
 pub(crate) fn json(rows: &[Row<'_>]) -> Value {
     rows.iter()
         .map(|row| {
             let desired = row.desired.map(|one| {
-                let told = &one.registration;
+                let told = shown(&one.registration);
                 json!({"address": told.address, "port": told.port, "tags": told.tags,
                        "meta": told.meta, "weights": told.weights, "checks": told.checks,
                        "maintenance": one.maintenance})
@@ -190,6 +208,20 @@ mod tests {
                 vec!["web", "node1:d:80", "-", "10.0.0.1:80", "passing", "dangling"],
             ]
         );
+    }
+
+    #[test]
+    fn what_may_be_secret_in_a_check_is_not_shown() {
+        let mut one = instance("node1:a:80").registration;
+        one.checks.push(consul::CheckDefinition {
+            header: [("Authorization".to_owned(), vec!["Bearer s3cret".to_owned()])].into(),
+            body: "s3cret".into(),
+            args: ["/bin/sh", "-c", "curl -u me:s3cret h"].map(Into::into).into(),
+            ..Default::default()
+        });
+        let text = json!(shown(&one)).to_string();
+        assert!(!text.contains("s3cret") && text.contains("Authorization"), "{text}");
+        assert!(text.contains("/bin/sh"), "{text}");
     }
 
     #[test]

@@ -3,8 +3,9 @@
 use std::process::ExitCode;
 
 fn main() -> anyhow::Result<ExitCode> {
-    let args = registrator::Args::parse_from_env();
+    let mut args = registrator::Args::parse_from_env();
     daemon::log::init(&args.log);
+    args.find_docker();
     // Waiting for two sockets needs no second thread.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {

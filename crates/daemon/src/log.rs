@@ -10,6 +10,9 @@ use tracing_subscriber::prelude::*;
 /// rustify repeats as an error what our own code reports with its context.
 const DEFAULT_FILTER: &str = "info,consulrs=warn,rustify=off";
 
+/// Who writes down whole containers below `info`, with all that is secret in their environment. Nothing makes it do so here.
+const INDISCREET: &str = "bollard";
+
 /// The flags that say what is logged, and how.
 #[derive(Clone, Debug, clap::Args)]
 #[group(skip)]
@@ -35,13 +38,21 @@ pub enum Format {
 
 /// Starts logging to standard error; a second call changes nothing.
 pub fn init(args: &Args) {
-    let logs = tracing_subscriber::registry().with(args.log.clone());
+    let logs = tracing_subscriber::registry().with(discreet(&args.log));
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     // Only the first subscriber of a process counts; tests start several daemons in one.
     let _ = match args.log_format {
         Format::Text => logs.with(lines.with_ansi(colour())).try_init(),
         Format::Json => logs.with(lines.json().flatten_event(true)).try_init(),
     };
+}
+
+/// Returns a filter without what nobody may read, also where it names a module of that.
+fn discreet(filter: &Targets) -> Targets {
+    let others = filter.iter().filter(|(target, _)| !target.starts_with(INDISCREET));
+    let others: Targets = others.map(|(target, level)| (target.to_owned(), level)).collect();
+    let default = filter.default_level().unwrap_or(LevelFilter::OFF);
+    others.with_default(default).with_target(INDISCREET, LevelFilter::INFO)
 }
 
 /// Colours are for terminals, and for those who did not refuse them (<https://no-color.org>).
@@ -99,6 +110,24 @@ mod tests {
         assert!(!log.would_enable("confd", &Level::DEBUG));
         assert!(!log.would_enable("consulrs::api", &Level::INFO));
         assert!(!log.would_enable("rustify::endpoint", &Level::ERROR));
+    }
+
+    #[test]
+    fn whole_containers_are_never_logged_and_the_rest_is_as_wanted() {
+        for filter in [
+            "trace",
+            "bollard=trace",
+            "bollard::docker=trace,off",
+            "bollard::docker=debug,bollard=off",
+        ] {
+            let log = discreet(&parse(&["--log", filter]).unwrap().log);
+            for target in ["bollard", "bollard::docker", "bollard::read"] {
+                assert!(!log.would_enable(target, &Level::DEBUG), "{filter} {target}");
+            }
+            assert_eq!(log.would_enable("registrator", &Level::TRACE), filter == "trace");
+        }
+        let log = discreet(&parse(&["--log", "warn,consul=debug"]).unwrap().log);
+        assert!(log.would_enable("consul", &Level::DEBUG) && !log.would_enable("x", &Level::INFO));
     }
 
     #[test]

@@ -4,7 +4,7 @@
     reason = "these comments are the programs' help, which shows no Markdown"
 )]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bollard::{API_DEFAULT_VERSION, Docker};
@@ -64,6 +64,16 @@ impl Endpoint {
     #[must_use]
     pub fn host(&self) -> &str {
         if self.host.is_empty() { DEFAULT } else { &self.host }
+    }
+
+    /// Takes the engine at this socket if none was named, the usual one is not there and this one is; tells whether it does.
+    pub fn fall_back(&mut self, socket: &str) -> bool {
+        let is_missing = |url: &str| !Path::new(url.trim_start_matches("unix://")).exists();
+        let falls = self.host() == DEFAULT && is_missing(DEFAULT) && !is_missing(socket);
+        if falls {
+            self.host = format!("unix://{socket}");
+        }
+        falls
     }
 
     /// Tells whether the address is of a kind that is spoken here.
