@@ -18,12 +18,12 @@ const RELOADS: u32 = 10;
 /// they are allocated when used.
 pub(crate) fn base(runtime: &Path, hard_stop_after: Duration) -> String {
     let runtime = quote(&runtime.display().to_string());
-    let seconds = hard_stop_after.as_secs();
+    let hard_stop_after = hard_stop_after.as_millis().max(1);
     format!(
         "# Written at each start of the ambassador.\n\
          global\n    \
          stats socket {runtime} mode 660 level admin expose-fd listeners\n    \
-         hard-stop-after {seconds}s\n    \
+         hard-stop-after {hard_stop_after}ms\n    \
          mworker-max-reloads {RELOADS}\n    \
          nbthread 1\n    \
          fd-hard-limit {DESCRIPTORS}\n"
@@ -46,6 +46,8 @@ mod tests {
             text.contains(r#"stats socket '/tmp/it'\''s a "path"/runtime.sock' mode"#),
             "{text}"
         );
-        assert!(text.contains("hard-stop-after 60s\n"), "{text}");
+        let half = base(Path::new("/x"), Duration::from_millis(500));
+        assert!(half.contains("hard-stop-after 500ms\n"), "{half}");
+        assert!(text.contains("hard-stop-after 60000ms\n"), "{text}");
     }
 }

@@ -19,6 +19,15 @@ pub(crate) fn obstacles(new: &str, old: &[&str]) -> Vec<String> {
         .collect()
 }
 
+/// Tells whether two texts listen on the same addresses, in the same way.
+pub(crate) fn same_binds(one: &str, other: &str) -> bool {
+    let lines = |text: &str| -> BTreeSet<String> {
+        let lines = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+        lines.filter(|line| line.starts_with("bind ")).collect()
+    };
+    lines(one) == lines(other)
+}
+
 /// Returns the addresses of `new` on ports that `old` has nothing to do with. HAProxy shares the
 /// other ports with itself, which nobody else can.
 fn wanted(new: &str, old: &[&str]) -> BTreeSet<SocketAddr> {
@@ -49,6 +58,13 @@ mod tests {
             bind /some.sock\n bind *:83-85\n bind 127.0.0.1:86,127.0.0.2:86\n # bind *:87\n";
         let wanted: Vec<_> = wanted(new, &["", old]).iter().map(SocketAddr::to_string).collect();
         assert_eq!(wanted, ["0.0.0.0:81", "[::1]:82"]);
+    }
+
+    #[test]
+    fn only_lines_that_bind_are_compared() {
+        let one = "listen a\n  bind *:80\n  server a 1.2.3.4:1\n";
+        assert!(same_binds(one, "listen b\n bind   *:80\n"));
+        assert!(!same_binds(one, "listen a\n  bind *:80\n  bind *:81\n"));
     }
 
     #[test]

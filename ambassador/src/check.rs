@@ -40,7 +40,11 @@ pub(crate) async fn check(place: &Place, text: &str) -> io::Result<Verdict> {
         .output();
     let output = tokio::time::timeout(LIMIT, run)
         .await
-        .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "haproxy -c does not end"))??;
+        .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "haproxy -c does not end"))?
+        .map_err(|error| {
+            let program = place.haproxy.display();
+            io::Error::new(error.kind(), format!("cannot run {program}: {error}"))
+        })?;
     if output.status.success() {
         return Ok(Verdict::Good);
     }
@@ -96,7 +100,8 @@ mod tests {
     #[tokio::test]
     async fn without_the_program_there_is_no_verdict() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(check(&place(folder.path(), "/no/such/program"), "").await.is_err());
+        let error = check(&place(folder.path(), "/no/such/program"), "").await.unwrap_err();
+        assert!(error.to_string().contains("/no/such/program"), "{error}");
     }
 
     #[tokio::test]

@@ -11,12 +11,12 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
 use crate::args::Place;
-use crate::bind::obstacles;
+use crate::bind::{obstacles, same_binds};
 use crate::check::{Verdict, check};
 use crate::control;
 use crate::directory::{Version, read, version};
 use crate::log_lines::Journal;
-use crate::master::{Reload, reload};
+use crate::master::{Reload, processes, reload};
 use crate::settle::{EMPTY, accept};
 
 /// How often to look whether somebody else has changed `haproxy.cfg`.
@@ -49,7 +49,7 @@ impl Configurator<'_> {
         // What is there at the start has been judged by then.
         let mut look = interval_at(Instant::now() + LOOK, LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut seen = None;
+        let mut seen = Seen::default();
         let mut attempts = Attempts { delays: delays(), due: Instant::now() };
         loop {
             let result = tokio::select! {
@@ -134,14 +134,18 @@ impl Configurator<'_> {
     }
 
     /// Remembers what others brought in, and tries again what was refused at the start.
-    async fn look(&self, seen: &mut Option<Version>, attempts: &mut Attempts) -> io::Result<()> {
+    async fn look(&self, seen: &mut Seen, attempts: &mut Attempts) -> io::Result<()> {
         let config = self.place.directory.config();
         let now = version(&config);
-        if now != *seen {
-            if let Some(text) = read(&config)?.filter(|text| text != EMPTY) {
-                self.remember(&text).await?;
+        if now != seen.version {
+            let text = read(&config)?.filter(|text| text != EMPTY);
+            let judged = match text {
+                Some(text) => self.remember(&text, &mut seen.reloads).await?,
+                None => true,
+            };
+            if judged {
+                seen.version = now;
             }
-            *seen = now;
         }
         let refused = self.retry.borrow().clone();
         if let Some(text) = refused
@@ -156,21 +160,38 @@ impl Configurator<'_> {
         Ok(())
     }
 
-    async fn remember(&self, text: &str) -> io::Result<()> {
-        if read(&self.place.directory.accepted())?.as_deref() == Some(text) {
-            return Ok(());
-        }
-        match check(self.place, text).await? {
-            Verdict::Good => {
-                self.retry.send_replace(None);
-                accept(self.place, text)
+    /// Remembers what others brought in, once HAProxy has loaded it; tells whether that can be told by now.
+    ///
+    /// What listens on the same addresses as before may have been brought in by the runtime socket. New addresses may be in
+    /// use, which no check tells, so a reload must have taken them.
+    async fn remember(&self, text: &str, reloads: &mut u32) -> io::Result<bool> {
+        let Ok(now) = processes(&self.place.directory.master()).await else { return Ok(false) };
+        let accepted = read(&self.place.directory.accepted())?.unwrap_or_default();
+        if accepted != text {
+            let reloaded = now.reloads != *reloads;
+            if now.failed > 0 || !(reloaded || same_binds(text, &accepted)) {
+                return Ok(false);
             }
-            Verdict::Bad(message) => {
-                tracing::warn!(%message, "haproxy.cfg has been changed and would be refused");
-                Ok(())
+            match check(self.place, text).await? {
+                Verdict::Good => {
+                    self.retry.send_replace(None);
+                    accept(self.place, text)?;
+                }
+                Verdict::Bad(message) => {
+                    tracing::warn!(%message, "haproxy.cfg has been changed and would be refused");
+                }
             }
         }
+        *reloads = now.reloads;
+        Ok(true)
     }
+}
+
+/// What was judged last: which version of `haproxy.cfg`, and after how many reloads.
+#[derive(Default)]
+struct Seen {
+    version: Option<Version>,
+    reloads: u32,
 }
 
 /// When to try again what was refused at the start.

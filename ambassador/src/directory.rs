@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use tempfile::NamedTempFile;
+
 /// The names of an ambassador's files and sockets.
 #[derive(Clone, Debug)]
 pub(crate) struct Directory(PathBuf);
@@ -78,12 +80,24 @@ impl Directory {
 
     /// Puts a text in the place of `path` in one step: a reader sees the old one or the new one.
     pub(crate) fn write(&self, path: &Path, text: &str) -> io::Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(&self.0)?;
+        self.staged(text)?.persist(path)?;
+        Ok(())
+    }
+
+    /// The same, unless there is a file already.
+    pub(crate) fn write_new(&self, path: &Path, text: &str) -> io::Result<()> {
+        match self.staged(text)?.persist_noclobber(path) {
+            Err(failed) if failed.error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            done => done.map(drop).map_err(Into::into),
+        }
+    }
+
+    fn staged(&self, text: &str) -> io::Result<NamedTempFile> {
+        let mut file = NamedTempFile::new_in(&self.0)?;
         file.write_all(text.as_bytes())?;
         file.as_file().set_permissions(Permissions::from_mode(0o644))?;
         file.as_file().sync_all()?;
-        file.persist(path)?;
-        Ok(())
+        Ok(file)
     }
 }
 
@@ -128,5 +142,7 @@ mod tests {
         directory.write(&path, "two").unwrap();
         assert_eq!(read(&path).unwrap().as_deref(), Some("two"));
         assert_ne!(version(&path), first);
+        directory.write_new(&path, "three").unwrap();
+        assert_eq!(read(&path).unwrap().as_deref(), Some("two"), "it is there already");
     }
 }

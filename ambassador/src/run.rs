@@ -12,12 +12,17 @@ use crate::args::{Limits, Place};
 use crate::base::base;
 use crate::configure::Configurator;
 use crate::control;
+use crate::directory::read;
 use crate::log_lines::Journal;
+use crate::master::patient;
 use crate::process::{Process, end_leftover};
-use crate::settle::{ask, settle};
+use crate::settle::{EMPTY, accept, ask, fall_back, settle};
 
 /// A HAProxy that lived this long did not die of how it was started.
 const STEADY: Duration = Duration::from_secs(10);
+
+/// How long a start may take; names that do not resolve make HAProxy wait for the resolver.
+const START: Duration = Duration::from_mins(1);
 
 /// Runs HAProxy in the place's directory until a signal ends it.
 ///
@@ -65,30 +70,28 @@ async fn supervise(
     ends: &mut Ends,
 ) {
     let mut delays = daemon::backoff::delays();
+    let mut aside = None;
     loop {
         let started = Instant::now();
         let process = tokio::select! {
-            process = start(place, journal, retry) => process,
+            process = start(place, journal, retry, &mut aside) => process,
             _ = ends.next() => return,
         };
         match process {
-            Ok(mut process) => {
+            Ok((mut process, text)) => {
                 tracing::info!(pid = %process.id(), "haproxy started");
-                tokio::select! {
-                    status = process.ended() => tracing::error!(?status, "haproxy died"),
-                    signal = ends.next() => {
-                        tracing::info!(signal, "stopping");
-                        let cut = async {
-                            tokio::select! {
-                                () = sleep(stop_after) => {}
-                                _ = ends.next() => {}
-                            }
-                        };
-                        if let Err(error) = process.stop(cut).await {
-                            tracing::error!(%error, "haproxy could not be stopped");
+                let signal = tokio::select! {
+                    confirmed = died(&mut process, place, &text) => {
+                        if !confirmed {
+                            aside = put_aside(place, text);
                         }
-                        return;
+                        None
                     }
+                    signal = ends.next() => Some(signal),
+                };
+                if let Some(signal) = signal {
+                    stop(process, signal, stop_after, ends).await;
+                    return;
                 }
             }
             Err(error) => tracing::error!("{error:#}"),
@@ -105,15 +108,71 @@ async fn supervise(
     }
 }
 
+/// Starts HAProxy, and returns it with the configuration that it was given; what was put `aside` is tried again later.
 async fn start(
     place: &Place,
     journal: &Journal,
     retry: &watch::Sender<Option<String>>,
-) -> anyhow::Result<Process> {
+    aside: &mut Option<String>,
+) -> anyhow::Result<(Process, String)> {
     let refused = settle(place).await.context("no configuration to start with")?;
-    retry.send_replace(refused);
-    Process::start(place, journal)
-        .with_context(|| format!("cannot start {}", place.haproxy.display()))
+    retry.send_replace(refused.or(aside.take()));
+    let text = read(&place.directory.config()).context("no configuration to start with")?;
+    let process = Process::start(place, journal)
+        .with_context(|| format!("cannot start {}", place.haproxy.display()))?;
+    Ok((process, text.unwrap_or_default()))
+}
+
+/// Waits for HAProxy's end, and tells whether it served before. Once it does, what it was given is remembered.
+async fn died(process: &mut Process, place: &Place, text: &str) -> bool {
+    let socket = place.directory.master();
+    let serves = patient(&socket, Instant::now() + START, |now| !now.workers.is_empty());
+    let confirmed = tokio::select! {
+        status = process.ended() => {
+            tracing::error!(?status, "haproxy died");
+            return false;
+        }
+        answer = serves => answer.is_ok(),
+    };
+    if confirmed
+        && text != EMPTY
+        && let Err(error) = accept(place, text)
+    {
+        tracing::warn!(%error, "the configuration is not remembered");
+    }
+    let status = process.ended().await;
+    tracing::error!(?status, "haproxy died");
+    confirmed
+}
+
+/// Makes room for the last accepted configuration; returns what is worth another try.
+fn put_aside(place: &Place, text: String) -> Option<String> {
+    match fall_back(place, &text) {
+        Ok(true) => {
+            tracing::error!(
+                "the configuration with which haproxy did not start gives way to the last accepted one"
+            );
+            Some(text)
+        }
+        Ok(false) => None,
+        Err(error) => {
+            tracing::warn!(%error, "the last accepted configuration is not brought back");
+            None
+        }
+    }
+}
+
+async fn stop(process: Process, signal: &str, stop_after: Duration, ends: &mut Ends) {
+    tracing::info!(signal, "stopping");
+    let cut = async {
+        tokio::select! {
+            () = sleep(stop_after) => {}
+            _ = ends.next() => {}
+        }
+    };
+    if let Err(error) = process.stop(cut).await {
+        tracing::error!(%error, "haproxy could not be stopped");
+    }
 }
 
 /// The signals that end an ambassador.

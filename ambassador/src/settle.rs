@@ -24,7 +24,6 @@ pub(crate) async fn settle(place: &Place) -> io::Result<Option<String>> {
                 if Some(text) != config.as_ref() {
                     directory.write(&directory.config(), text)?;
                 }
-                accept(place, text)?;
                 return Ok(None);
             }
             Verdict::Bad(message) => {
@@ -33,8 +32,28 @@ pub(crate) async fn settle(place: &Place) -> io::Result<Option<String>> {
             }
         }
     }
-    directory.write(&directory.config(), EMPTY)?;
+    match &config {
+        // Whoever else writes here may have been faster.
+        None => directory.write_new(&directory.config(), EMPTY)?,
+        Some(bad) if read(&directory.config())?.as_ref() == Some(bad) => {
+            directory.write(&directory.config(), EMPTY)?;
+        }
+        Some(_) => {}
+    }
     Ok(config.or(accepted))
+}
+
+/// Puts a text aside with which HAProxy did not start, though it would load it (an address may be in use), and brings back
+/// what it accepted last. Tells whether there was anything else to bring back.
+pub(crate) fn fall_back(place: &Place, text: &str) -> io::Result<bool> {
+    let directory = &place.directory;
+    let accepted = read(&directory.accepted())?.filter(|accepted| accepted != text);
+    let Some(accepted) = accepted.filter(|_| text != EMPTY) else { return Ok(false) };
+    directory.write(&directory.rejected(), text)?;
+    if read(&directory.config())?.as_deref() == Some(text) {
+        directory.write(&directory.config(), &accepted)?;
+    }
+    Ok(true)
 }
 
 /// Puts the configuration that the command line asks for in the place of `haproxy.cfg`, unless
@@ -49,7 +68,7 @@ pub(crate) fn ask(directory: &Directory, text: &str) -> io::Result<()> {
     directory.write(&directory.asked(), text)
 }
 
-/// Remembers a configuration that HAProxy accepted.
+/// Remembers a configuration that HAProxy has loaded.
 pub(crate) fn accept(place: &Place, text: &str) -> io::Result<()> {
     let path = place.directory.accepted();
     if read(&path)?.as_deref() != Some(text) {
@@ -103,8 +122,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_good_file_is_the_truth_and_becomes_the_accepted_one() {
-        assert_eq!(settled(Some(GOOD), Some("#\n")).await, (None, files(GOOD, Some(GOOD), None)));
+    async fn a_good_file_is_the_truth() {
+        assert_eq!(settled(Some(GOOD), Some("#\n")).await, (None, files(GOOD, Some("#\n"), None)));
     }
 
     #[tokio::test]

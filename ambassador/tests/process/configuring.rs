@@ -1,5 +1,6 @@
 //! Configurations: handed over, refused, and found again after a restart.
 
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -107,17 +108,71 @@ fn a_file_changed_by_others_is_remembered_and_loaded_on_request() {
         let (one, two) = (Server::start("1", Duration::ZERO), Server::start("2", Duration::ZERO));
         let address = free_address();
         let ambassador = Ambassador::running(&haproxy, &[&address, &one.address]);
-        let text = ambassador.file("haproxy.cfg").replace(&one.address, &two.address);
-        std::fs::write(ambassador.path("haproxy.cfg"), &text).unwrap();
-        ambassador.signal(Signal::SIGHUP);
-        eventually("loaded", || request(&address).is_ok_and(|name| name == "2"));
-        eventually("remembered", || ambassador.file("haproxy.cfg.accepted") == text);
+        let first = ambassador.file("haproxy.cfg");
+        let text = first.replace(&one.address, &two.address);
+        for (signal, text, name) in [
+            (Signal::SIGHUP, &text, "2"),
+            (Signal::SIGUSR2, &first, "1"),
+            (Signal::SIGHUP, &text, "2"),
+        ] {
+            std::fs::write(ambassador.path("haproxy.cfg"), text).unwrap();
+            ambassador.signal(signal);
+            eventually("loaded", || request(&address).is_ok_and(|answer| answer == name));
+            eventually("remembered", || ambassador.file("haproxy.cfg.accepted") == *text);
+        }
 
         std::fs::write(ambassador.path("haproxy.cfg"), "nonsense\n").unwrap();
         ambassador.signal(Signal::SIGHUP);
         eventually("refused", || ambassador.file("haproxy.cfg.rejected") == "nonsense\n");
         assert_eq!(request(&address).unwrap(), "2");
         assert_eq!(ambassador.file("haproxy.cfg.accepted"), text);
+    }
+}
+
+#[test]
+fn what_others_brought_in_is_remembered_only_when_haproxy_has_it() {
+    for haproxy in haproxies() {
+        let (one, two) = (Server::start("1", Duration::ZERO), Server::start("2", Duration::ZERO));
+        let (address, taken) = (free_address(), free_address());
+        let ambassador = Ambassador::running(&haproxy, &[&address, &one.address]);
+        // Servers change by the runtime socket, without a reload, and the file follows.
+        let text = ambassador.file("haproxy.cfg").replace(&one.address, &two.address);
+        std::fs::write(ambassador.path("haproxy.cfg"), &text).unwrap();
+        eventually("remembered", || ambassador.file("haproxy.cfg.accepted") == text);
+
+        let holder = TcpListener::bind(&taken).unwrap();
+        let more = text.replace(&address, &taken);
+        std::fs::write(ambassador.path("haproxy.cfg"), &more).unwrap();
+        std::thread::sleep(Duration::from_secs(3));
+        assert_eq!(ambassador.file("haproxy.cfg.accepted"), text, "nobody has asked for it yet");
+        ambassador.signal(Signal::SIGHUP);
+        eventually("refused", || ambassador.file("haproxy.cfg.rejected") == more);
+        std::thread::sleep(Duration::from_secs(3));
+        assert_eq!(ambassador.file("haproxy.cfg.accepted"), text, "the address is taken");
+        drop(holder);
+        ambassador.signal(Signal::SIGHUP);
+        eventually("remembered", || ambassador.file("haproxy.cfg.accepted") == more);
+        assert_eq!(request(&taken).unwrap(), "2");
+    }
+}
+
+#[test]
+fn an_address_that_somebody_else_has_at_the_start_gives_way_to_what_was_accepted_and_is_tried_again()
+ {
+    for haproxy in haproxies() {
+        let server = Server::start("web", Duration::ZERO);
+        let (address, taken) = (free_address(), free_address());
+        let mut ambassador = Ambassador::running(&haproxy, &[&address, &server.address]);
+        eventually("remembered", || ambassador.file("haproxy.cfg.accepted").contains(&address));
+        ambassador.stop();
+        let holder = TcpListener::bind(&taken).unwrap();
+        ambassador.run(&[&taken, &server.address]);
+        assert_eq!(request(&address).unwrap(), "web");
+        assert!(ambassador.file("haproxy.cfg.accepted").contains(&address));
+        assert!(ambassador.file("haproxy.cfg.rejected").contains(&taken));
+        drop(holder);
+        eventually("tried again", || request(&taken).is_ok_and(|answer| answer == "web"));
+        eventually("remembered", || ambassador.file("haproxy.cfg.accepted").contains(&taken));
     }
 }
 

@@ -31,7 +31,8 @@ fn a_killed_haproxy_is_back_soon_each_time() {
 
 #[test]
 fn a_stopped_ambassador_finishes_running_requests_and_takes_no_new_ones() {
-    for haproxy in haproxies() {
+    let each = |signal: Signal| haproxies().into_iter().map(move |program| (program, signal));
+    for (haproxy, signal) in each(Signal::SIGTERM).chain(each(Signal::SIGUSR1)) {
         let (server, address) = (Server::start("late", Duration::from_secs(2)), free_address());
         let ambassador = Ambassador::running(&haproxy, &[&address, &server.address]);
         let client = std::thread::spawn({
@@ -40,7 +41,7 @@ fn a_stopped_ambassador_finishes_running_requests_and_takes_no_new_ones() {
         });
         std::thread::sleep(Duration::from_millis(200));
         let asked = Instant::now();
-        ambassador.signal(Signal::SIGTERM);
+        ambassador.signal(signal);
         eventually("refused", || refused(&address));
         assert!(asked.elapsed() < Duration::from_millis(1500), "{:?}", asked.elapsed());
         assert_eq!(client.join().unwrap().unwrap(), "late");

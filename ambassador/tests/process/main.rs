@@ -5,3 +5,4 @@ mod configuring;
 mod harness;
 mod living;
 mod pid1;
+mod serving;
