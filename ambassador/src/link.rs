@@ -14,7 +14,7 @@ use anyhow::{Context, bail};
 
 use crate::docker::{Endpoint, Engine};
 pub(crate) use convert::{Error, services, services_mut};
-use convert::{Ports, Unknown, convert, unknown};
+use convert::{Ports, Unknown, collisions, convert, unknown};
 pub(crate) use ports::tcp as tcp_ports;
 
 /// The files that Compose takes by itself: other people's work, as a rule.
@@ -52,6 +52,9 @@ pub(crate) async fn link(options: &Link) -> anyhow::Result<ExitCode> {
         }
     }
     let converted = convert(&text, &known).with_context(|| format!("in {}", from.display()))?;
+    for collision in collisions(&converted, &known)? {
+        tracing::warn!("{collision}");
+    }
     if to == Path::new("-") {
         print!("{converted}");
     } else if fs::read_to_string(&to).ok().as_deref() != Some(&converted) {
@@ -91,11 +94,10 @@ fn named_ports(path: &Path) -> anyhow::Result<Ports> {
 
 /// Returns the ports that a service's image exposes, by its Dockerfile or by the engine.
 async fn exposed(docker: &Endpoint, folder: &Path, service: &Unknown) -> anyhow::Result<Vec<u16>> {
-    if let Some(build) = &service.build {
-        let dockerfile = folder.join(build).join("Dockerfile");
-        if let Ok(text) = fs::read_to_string(dockerfile) {
-            return Ok(ports::exposed(&text));
-        }
+    if let Some(dockerfile) = &service.dockerfile
+        && let Ok(text) = fs::read_to_string(folder.join(dockerfile))
+    {
+        return Ok(ports::exposed(&text));
     }
     let Some(image) = &service.image else { return Ok(Vec::new()) };
     let ask = async { Engine::new(docker)?.exposed(image).await };
@@ -106,6 +108,9 @@ async fn exposed(docker: &Endpoint, folder: &Path, service: &Unknown) -> anyhow:
 
 /// Puts a text in the place of a file in one step.
 pub(crate) fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+    // A link stays one, and what it points to changes.
+    let target = fs::canonicalize(path);
+    let path = target.as_deref().unwrap_or(path);
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let mut file = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;
     file.write_all(text.as_bytes())?;

@@ -1,10 +1,11 @@
 //! Links → ambassadors, in a Compose file. Pure: no I/O, no clock, no async.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use saphyr::{Mapping, Yaml};
 
-use super::service::{self, ask, asked, links, name, ports, publish, untie};
+use super::service::{self, ask, asked, links, name, others_network, ports, publish, untie};
 use super::yaml::{self, dump, get, load, text, words};
 use crate::upstreams::{self, Upstreams};
 
@@ -21,6 +22,12 @@ pub(crate) enum Error {
     Link { service: String, link: String },
     #[error("the ports of {0:?} are not known: name them in ports.yml, as in `{0}: 80`")]
     Ports(String),
+    #[error("the links of service {0:?} are no list")]
+    Links(String),
+    #[error(
+        "service {service:?} has links, and no addresses of its own: its network is {network:?}"
+    )]
+    Network { service: String, network: String },
     #[error("in service {service:?}")]
     Upstreams { service: String, source: upstreams::Error },
 }
@@ -33,8 +40,8 @@ pub(crate) type Ports = BTreeMap<String, Vec<u16>>;
 pub(crate) struct Unknown {
     pub(crate) service: String,
     pub(crate) image: Option<String>,
-    /// The folder with its Dockerfile.
-    pub(crate) build: Option<String>,
+    /// Its Dockerfile, from the folder of the Compose file.
+    pub(crate) dockerfile: Option<PathBuf>,
 }
 
 /// Returns the linked services whose ports are neither known nor told by the file.
@@ -45,17 +52,45 @@ pub(crate) fn unknown(file: &str, known: &Ports) -> Result<Vec<Unknown>, Error> 
         services.values().flat_map(|service| links(service)).map(|link| link.service).collect();
     let silent = wanted.into_iter().filter_map(|name| {
         let service = *services.get(name.as_str())?;
-        (!known.contains_key(&name) && ports(service).is_empty()).then(|| {
-            let build = get(service, "build")
-                .and_then(|build| words(build).or_else(|| get(build, "context").and_then(words)));
-            Unknown {
-                image: get(service, "image").and_then(words).map(str::to_owned),
-                build: build.map(str::to_owned),
-                service: name,
-            }
+        (!known.contains_key(&name) && ports(service).is_empty()).then(|| Unknown {
+            image: get(service, "image").and_then(words).map(str::to_owned),
+            dockerfile: dockerfile(service),
+            service: name,
         })
     });
     Ok(silent.collect())
+}
+
+/// Returns where the Dockerfile of a service is, if it is built.
+fn dockerfile(service: &Yaml) -> Option<PathBuf> {
+    let build = get(service, "build")?;
+    let (folder, file) = match words(build) {
+        // In the format of 2015 the file's name stands beside the folder.
+        Some(folder) => (folder, get(service, "dockerfile")),
+        None => (get(build, "context").and_then(words).unwrap_or("."), get(build, "dockerfile")),
+    };
+    Some(Path::new(folder).join(file.and_then(words).unwrap_or("Dockerfile")))
+}
+
+/// Says which services of a converted file listen on a port that they also ask for: in one network namespace, who listens
+/// on all addresses and who listens on one of them keep each other out.
+pub(crate) fn collisions(file: &str, known: &Ports) -> Result<Vec<String>, Error> {
+    let file = load(file)?;
+    let mut found = Vec::new();
+    for (name, service) in services(&file)? {
+        let wrong = |source| Error::Upstreams { service: name.to_owned(), source };
+        let upstreams: Upstreams = asked(service).unwrap_or_default().parse().map_err(wrong)?;
+        let mut own = ports(service);
+        own.extend(known.get(name).into_iter().flatten());
+        let met = upstreams.iter().filter(|(_, port)| own.contains(port));
+        found.extend(met.map(|(upstream, port)| {
+            format!(
+                "{name} asks for {upstream}:{port} and listens on port {port} itself: its ambassador cannot have that port \
+                 unless {name} listens on one address only, which is not 0.0.0.0"
+            )
+        }));
+    }
+    Ok(found)
 }
 
 /// Converts a Compose file; `known` counts more than what the file says of ports.
@@ -81,7 +116,9 @@ pub(crate) fn convert(file: &str, known: &Ports) -> Result<String, Error> {
     for (key, service) in services_mut(&mut file) {
         let (Some(key), Yaml::Mapping(service)) = (words(key), service) else { continue };
         untie(service);
-        if let Some(ports) = backends.get(key) {
+        // Who shares another's network publishes nothing, and Compose would refuse it.
+        let own = others_network(service).is_none();
+        if let Some(ports) = backends.get(key).filter(|_| own) {
             publish(service, ports);
         }
         if let Some((upstreams, names)) = clients.get(key) {
@@ -100,7 +137,15 @@ fn client(
 ) -> Result<(Upstreams, Vec<service::Link>), Error> {
     let wrong = |source| Error::Upstreams { service: client.to_owned(), source };
     let mut upstreams: Upstreams = asked(service).unwrap_or_default().parse().map_err(wrong)?;
+    if get(service, "links").is_some_and(|links| !links.is_null() && links.as_sequence().is_none())
+    {
+        return Err(Error::Links(client.to_owned()));
+    }
     let links = links(service);
+    let network = service.as_mapping().and_then(others_network).filter(|_| !links.is_empty());
+    if let Some(network) = network {
+        return Err(Error::Network { service: client.to_owned(), network: network.to_owned() });
+    }
     for link in &links {
         let backend = services.get(link.service.as_str()).ok_or_else(|| Error::Link {
             service: client.to_owned(),
@@ -137,6 +182,8 @@ pub(crate) fn services<'a, 'i>(
 ) -> Result<BTreeMap<&'a str, &'a Yaml<'i>>, Error> {
     let entries = match get(file, "services") {
         Some(services) => services.as_mapping(),
+        // A version is told by today's format, or one that is not much older.
+        None if get(file, "version").is_some_and(|version| !version.is_mapping()) => None,
         None => file.as_mapping(),
     };
     let mut services = BTreeMap::new();

@@ -38,6 +38,15 @@ pub(crate) fn asked(service: &Yaml) -> Option<String> {
     }
 }
 
+/// Returns whose network a service uses, if it has none of its own.
+pub(crate) fn others_network<'a>(service: &'a Mapping) -> Option<&'a str> {
+    let network = ["network_mode", "net"].iter().find_map(|key| service.get(&text(*key)));
+    let shared = |mode: &&str| {
+        *mode == "host" || mode.starts_with("service:") || mode.starts_with("container:")
+    };
+    network.and_then(words).filter(shared)
+}
+
 /// Returns the TCP ports that a service says it has.
 pub(crate) fn ports(service: &Yaml) -> Vec<u16> {
     let said: BTreeSet<_> =

@@ -90,6 +90,57 @@ fn ports_come_from_the_dockerfile_of_what_is_built() {
 }
 
 #[test]
+fn a_dockerfile_of_another_name_counts_in_todays_format_and_in_that_of_2015() {
+    let today = "services:\n  web: {build: {context: web, dockerfile: Other}}\n  app: {image: app, links: [web]}\n";
+    let here =
+        "services:\n  web: {build: {dockerfile: web/Other}}\n  app: {image: app, links: [web]}\n";
+    let of_2015 = "web: {build: web, dockerfile: Other}\napp: {image: app, links: [web]}\n";
+    for file in [today, here, of_2015] {
+        let wrong = ("web/Dockerfile", "FROM x\nEXPOSE 1\n");
+        let right = ("web/Other", "FROM x\nEXPOSE 8081\n");
+        let folder = Folder::new(&[("in.yml", file), wrong, right]);
+        succeeded(&folder.link(&["in.yml"]));
+        let text = folder.read("in.yml");
+        assert!(text.contains("ambassador.upstreams: \"web:8081\""), "{text}");
+    }
+}
+
+#[test]
+fn a_client_that_listens_on_the_port_of_its_upstream_is_named() {
+    let file = |own: &str| {
+        format!(
+            "services:\n  api: {{image: api, expose: ['80']}}\n  web: {{image: web, links: [api], ports: ['{own}']}}\n"
+        )
+    };
+    for (own, named) in [("8000:80", true), ("8000:8080", false), ("80:81", false)] {
+        let folder = Folder::new(&[("in.yml", &file(own))]);
+        let output = folder.link(&["in.yml"]);
+        succeeded(&output);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(said.contains("web asks for api:80 and listens on port 80"), named, "{said}");
+    }
+}
+
+#[test]
+fn who_has_the_hosts_network_publishes_nothing() {
+    let file = "services:\n  db: {image: db, network_mode: host, expose: ['6379']}\n  app: {image: app, links: [db]}\n";
+    let folder = Folder::new(&[("in.yml", file)]);
+    succeeded(&folder.link(&["in.yml"]));
+    let text = folder.read("in.yml");
+    assert!(text.contains("ambassador.upstreams: \"db:6379\""), "{text}");
+    assert!(!text.contains("ports"), "{text}");
+}
+
+#[test]
+fn a_symbolic_link_stays_one() {
+    let folder = Folder::new(&[("real/in.yml", TODAY), ("ports.yml", "redis: 6379\n")]);
+    std::os::unix::fs::symlink("real/in.yml", folder.path("in.yml")).unwrap();
+    succeeded(&folder.link(&["in.yml"]));
+    assert!(folder.path("in.yml").is_symlink());
+    assert_eq!(folder.read("real/in.yml"), TODAY_CONVERTED);
+}
+
+#[test]
 fn ports_come_from_the_image_that_the_engine_has() {
     let docker = testbed::docker::shared();
     let build = Folder::new(&[("Dockerfile", "FROM busybox\nEXPOSE 6379 53/udp\n")]);
@@ -115,6 +166,12 @@ fn what_cannot_be_converted_is_left_alone_and_the_reason_is_named() {
         ("services:\n  a: {image: a, links: [b]}\n", "\"b\""),
         ("services:\n  a: 1\n", "\"a\""),
         ("services: {}\n", "no services"),
+        ("version: \"3\"\n", "no services"),
+        ("services:\n  a: {image: a, links: {b: c}}\n  b: {image: b}\n", "links of service \"a\""),
+        (
+            "services:\n  a: {image: a, links: [b], network_mode: host}\n  b: {image: b, expose: [80]}\n",
+            "no addresses of its own",
+        ),
         ("a: [\n", "no YAML"),
         ("services:\n  a: {image: a, links: [b]}\n  b: {image: b}\n", "ports of \"b\""),
     ] {
