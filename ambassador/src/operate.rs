@@ -177,6 +177,7 @@ mod tests {
             (Some(State::Serving), true),
             (Some(State::Joining), true),
             (Some(State::Draining), true),
+            (Some(State::Weightless), true),
             (Some(State::Held), true),
             (Some(State::Other("resting".into())), true),
             (Some(State::Down), true),

@@ -128,6 +128,7 @@ fn at(
     };
     let why = match state {
         State::Serving => return (state.as_str().to_owned(), None),
+        State::Weightless => "its share is 0: by its tags' shares, or its own SERVICE_WEIGHT",
         State::Joining => "its weight is 0 until its first check passes",
         State::Draining => "it is draining: its last connections may end",
         State::Down => "HAProxy's own check of it fails",
@@ -136,7 +137,7 @@ fn at(
         State::Maintenance => "it is in maintenance",
         State::Other(word) => word,
     };
-    let said = *state == State::Maintenance && !known.is_empty();
+    let said = matches!(state, State::Maintenance | State::Weightless) && !known.is_empty();
     (state.as_str().to_owned(), (!said).then(|| format!("{name}: {why}")))
 }
 
@@ -178,6 +179,7 @@ mod tests {
             (Some(State::Held), "the guard holds it"),
             (Some(State::LeftOut), "left out"),
             (Some(State::Draining), "draining"),
+            (Some(State::Weightless), "its share is 0"),
             (Some(State::Down), "check of it fails"),
             (None, "not there yet"),
         ] {

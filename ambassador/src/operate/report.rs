@@ -44,6 +44,8 @@ pub(crate) enum State {
     Serving,
     Joining,
     Draining,
+    /// It could be served, and its share of the traffic is 0.
+    Weightless,
     Down,
     Held,
     LeftOut,
@@ -121,6 +123,11 @@ fn is_of(backend: &str, service: &str) -> bool {
 }
 
 impl State {
+    /// Whether it does with an instance all that is wanted: one with a share of 0 gets nothing on purpose.
+    pub(crate) fn as_wanted(&self) -> bool {
+        matches!(self, Self::Serving | Self::Weightless)
+    }
+
     /// Whether new connections may come, or old ones may still be there.
     pub(crate) fn may_have_connections(&self) -> bool {
         // Who is down gets nothing new, but keeps what it had. Into maintenance an instance comes
@@ -134,6 +141,7 @@ impl State {
             Self::Serving => "serving",
             Self::Joining => "joining",
             Self::Draining => "draining",
+            Self::Weightless => "weightless",
             Self::Down => "down",
             Self::Held => "held",
             Self::LeftOut => "left out",

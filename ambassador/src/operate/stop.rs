@@ -81,12 +81,14 @@ async fn stop_one(
         }
     }
     let mut taken = Vec::new();
-    let stopped = tokio::select! {
-        drained = drain(client, options.timeout.timeout, &id, instances, &mut taken) => match drained {
-            Ok(()) => engine.stop(&id, options.grace).await.map_err(Into::into),
-            Err(error) => Err(error),
-        },
+    let drained = tokio::select! {
+        drained = drain(client, options.timeout.timeout, &id, instances, &mut taken) => drained,
         () = interrupt.cancelled() => Err(anyhow::anyhow!("interrupted")),
+    };
+    let stopped = match drained {
+        // It may have its signal already: from here on there is no way back, and no interruption.
+        Ok(()) => engine.stop(&id, options.grace).await.map_err(Into::into),
+        Err(error) => Err(error),
     };
     put_back(client, &taken, stopped.is_ok()).await;
     stopped

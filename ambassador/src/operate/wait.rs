@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use consul::{ServiceEntry, Status};
 use tokio::time::Instant;
 
-use super::report::{Backend, Document, State};
+use super::report::{Backend, Document};
 use super::subject::Subject;
 use super::{Common, Timeout, UNSEEN, until};
 
@@ -96,12 +96,14 @@ fn registered(entry: &ServiceEntry) -> Option<SystemTime> {
 fn missing_there(backend: &Backend, ids: &[&str]) -> Option<String> {
     match backend {
         Backend::States(states) => ids.iter().find_map(|id| match states.get(*id) {
-            Some(State::Serving) => None,
+            Some(state) if state.as_wanted() => None,
             Some(state) => Some(format!("{id} is {}", state.as_str())),
             None => Some(format!("{id} is not there yet")),
         }),
         Backend::Counts(counts) => {
-            let serving = counts.get(&State::Serving).copied().unwrap_or(0);
+            let serving =
+                counts.iter().filter(|(state, _)| state.as_wanted()).map(|(_, count)| count);
+            let serving: u64 = serving.sum();
             let wanted = ids.len() as u64;
             (serving < wanted).then(|| format!("serves {serving} of {wanted} instances"))
         }
@@ -115,6 +117,7 @@ fn able(entry: &ServiceEntry) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::report::State;
     use super::*;
 
     fn subject(ids: &[&str]) -> Subject {
@@ -144,6 +147,8 @@ mod tests {
         let half = document("n2", &[("a", State::Serving), ("b", State::Joining)]);
         let other = Document { backends: [].into(), ..good.clone() };
         assert_eq!(missing(&both, "rng", &[good.clone(), other.clone()]), None);
+        let blue = document("n1", &[("a", State::Serving), ("b", State::Weightless)]);
+        assert_eq!(missing(&both, "rng", &[blue]), None, "a share of 0 is what is wanted");
         let said = missing(&both, "rng", &[good.clone(), half]).unwrap();
         assert_eq!(said, "n2/haproxy: b is joining");
         let said = missing(&both, "rng", &[document("n3", &[("a", State::Serving)])]).unwrap();

@@ -104,6 +104,11 @@ fn wait_explain_status_and_weight_say_what_ambassadors_do() {
     assert_eq!(shares.trim(), r#"{"v1":100,"v2":0}"#);
     let text = String::from_utf8(world.run(&["explain", "rng"]).stdout).unwrap();
     assert!(text.contains("\"v2\" has a share of 0 %"), "{text}");
+    world.report(&json!({"n1:rng-1:80": "serving", "n1:rng-2:80": "weightless"}));
+    assert!(world.run(&["wait", "rng"]).status.success(), "nothing is what v2 shall get");
+    let explained = world.json(&["explain", "rng"]);
+    assert_eq!(explained["instances"][1]["ambassadors"]["node1/haproxy"], "weightless");
+    world.report(&json!({"n1:rng-1:80": "serving", "n1:rng-2:80": "serving"}));
     assert_eq!(
         world.run(&["weight", "rng", "--tag", "v1=60", "--tag", "v2=50"]).status.code(),
         Some(1)
@@ -187,6 +192,33 @@ fn stop_that_is_interrupted_takes_back_what_it_began_and_begins_nothing_more() {
     assert!(said.contains("plain goes on: interrupted"), "{said}");
     assert!(!world.maintenance());
     assert_eq!(world.node.docker.cli(&["ps", "-q"]).unwrap().lines().count(), 2);
+}
+
+#[test]
+fn stop_that_is_interrupted_while_the_container_ends_leaves_it_drained_and_sees_it_end() {
+    let world = World::new();
+    // Process 1 of a container that takes its time.
+    let script = "trap 'echo ending; sleep 4; exit' TERM; while :; do sleep 0.1; done";
+    let words = ["run", "-d", "--name", "slow", "busybox", "sh", "-c", script];
+    let slow = world.node.docker.cli(&words).unwrap();
+    world.register("n1:slow:80", &slow[..12], "v1");
+    world.report(&json!({"n1:rng-1:80": "serving"}));
+    let mut command = world.node.command(&["stop", "slow"]);
+    command.env("CONSUL_HTTP_ADDR", world.consul.url()).stderr(Stdio::piped());
+    let stopping = command.stdout(Stdio::piped()).spawn().unwrap();
+    crate::harness::eventually("it ends", || {
+        world.node.docker.cli(&["logs", "slow"]).unwrap().contains("ending")
+    });
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(stopping.id()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    let runs = || world.node.docker.cli(&["ps", "-q", "--filter", "name=slow"]).unwrap();
+    assert!(!runs().is_empty() && world.maintenance(), "nobody sends it requests while it ends");
+    let stopped = stopping.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&stopped.stderr).into_owned();
+    assert!(stopped.status.success(), "{said}");
+    assert_eq!(String::from_utf8_lossy(&stopped.stdout), "slow\n");
+    assert_eq!(runs(), "");
 }
 
 #[test]
