@@ -1,15 +1,16 @@
 //! `ambassador agent`: each client on this node that asks for upstreams has exactly one ambassador
 //! in its network namespace, and nobody else has one.
 
+mod come_up;
 mod metrics;
+mod pass;
 pub(crate) mod plan;
 mod resources;
 mod sweep;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use daemon::backoff::delays;
 use daemon::listener;
@@ -17,10 +18,10 @@ use futures_util::{Stream, StreamExt};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::docker::{Endpoint, Engine, Error, Found, Recipe};
+use crate::docker::{Endpoint, Engine, Error, Recipe};
 use metrics::Metrics;
-use plan::{Action, Client, desired, plan};
-use sweep::sweep;
+use pass::{Pass, Warned, carry_out};
+use plan::Action;
 
 /// How often to look without being told to.
 const RESYNC: Duration = Duration::from_secs(30);
@@ -28,8 +29,8 @@ const RESYNC: Duration = Duration::from_secs(30);
 const SILENCE: Duration = Duration::from_millis(20);
 /// A burst without end is looked at after so many events.
 const BURST: usize = 100;
-/// Creations at once; the engine does them one after the other in the end.
-const AT_ONCE: usize = 8;
+/// How long the last pass may take: `docker stop` waits for ten seconds.
+const LAST: Duration = Duration::from_secs(5);
 
 /// How ambassadors are made, and for whom.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
@@ -56,20 +57,6 @@ pub(crate) struct Agent {
     #[command(flatten)]
     pub(crate) docker: Endpoint,
 }
-
-/// One engine's clients and ambassadors, and what has been said about them.
-struct Pass<'a> {
-    engine: &'a Engine,
-    recipe: Recipe,
-    project: Option<&'a str>,
-    template: Option<&'a Path>,
-    /// The volume, where the agent has it mounted.
-    folder: &'a Path,
-    metrics: &'a Metrics,
-}
-
-/// Warnings by client, so that each is given once.
-type Warned = BTreeMap<String, String>;
 
 /// Where the agent's numbers are served.
 pub(crate) type Listen = listener::Args<9121>;
@@ -112,12 +99,16 @@ async fn care(options: &Agent, folder: &Path, metrics: &Metrics, token: &Cancell
     }
 }
 
-/// Looks once, and fails if anything could not be done.
+/// Looks once, waits until the ambassadors can be configured, and fails if anything could not be done or a client asks for
+/// what it cannot get.
 pub(crate) async fn create(options: &Agent, folder: &Path) -> anyhow::Result<ExitCode> {
     let engine = Engine::new(&options.docker)?;
     let (metrics, _) = Metrics::new();
-    let failures = options.pass(&engine, folder, &metrics).once(&mut Warned::new()).await?;
-    Ok(if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let pass = options.pass(&engine, folder, &metrics);
+    let done = pass.once(&mut Warned::new()).await?;
+    let silent = come_up::silent(folder, &options.volume, &done.wanted).await;
+    let all = done.failures + done.refused + silent == 0;
+    Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Removes a project's ambassadors and what is in the volume for them, whatever has become of their clients.
@@ -164,7 +155,7 @@ impl Pass<'_> {
         let mut retries = delays();
         let mut events = std::pin::pin!(self.engine.events());
         loop {
-            let wait = if self.once(warned).await? == 0 {
+            let wait = if self.once(warned).await?.failures == 0 {
                 retries.reset();
                 RESYNC
             } else {
@@ -174,58 +165,13 @@ impl Pass<'_> {
             tokio::select! {
                 event = events.next() => event.ok_or(Error::Ended)??,
                 () = sleep(wait) => {}
-                () = token.cancelled() => return Ok(()),
+                () = token.cancelled() => {
+                    // Who has gone before it was asked to end takes its ambassador along.
+                    let _ = timeout(LAST, self.once(warned)).await;
+                    return Ok(());
+                }
             }
             drain(&mut events).await?;
-        }
-    }
-
-    /// Makes one pass; returns how many actions failed.
-    async fn once(&self, warned: &mut Warned) -> Result<usize, Error> {
-        let found = self.engine.list().await?;
-        self.sweep(&found);
-        let Found { clients, ambassadors, unknown } = found;
-        let ours = |project: &str| self.project.is_none_or(|only| only == project);
-        // Those of other projects are left alone, and those of whom nothing is known now.
-        let others = clients.iter().filter(|one| !ours(&one.project)).map(|one| one.id.clone());
-        let others: BTreeSet<_> = others.chain(unknown.iter().cloned()).collect();
-        let clients: Vec<_> = clients.into_iter().filter(|client| ours(&client.project)).collect();
-        let ambassadors: Vec<_> = ambassadors
-            .into_iter()
-            .filter(|one| ours(&one.identity.project) && !others.contains(&one.identity.container))
-            .collect();
-        for id in &unknown {
-            tracing::warn!(
-                client = id,
-                "docker does not answer for it, its ambassador stays as it is"
-            );
-        }
-        self.metrics.looked(clients.len(), ambassadors.len());
-        let settings = self.recipe.settings();
-        let mut wanted = BTreeSet::new();
-        for client in &clients {
-            match desired(client, &settings) {
-                Ok(identity) => drop(wanted.insert(identity)),
-                Err(reason) => warn_once(warned, client, reason),
-            }
-        }
-        warned.retain(|id, _| clients.iter().any(|client| client.id == *id));
-        let others = others.iter().map(String::as_str).collect();
-        if let Err(error) = resources::publish(self.folder, self.template, &wanted, &others) {
-            tracing::warn!("confd is not told of ambassadors: {error:#}");
-        }
-        let actions = plan(&wanted, &ambassadors);
-        let failures = carry_out(self.engine, Some(&self.recipe), self.metrics, &actions).await;
-        Ok(failures + unknown.len())
-    }
-
-    /// Tidies the volume up; what is left over does no harm.
-    fn sweep(&self, found: &Found) {
-        let clients = found.clients.iter().map(|client| &client.id).chain(&found.unknown);
-        let served = found.ambassadors.iter().map(|one| &one.identity.container);
-        let wanted = clients.chain(served).map(String::as_str).collect();
-        if let Err(error) = sweep(self.folder, &wanted, SystemTime::now()) {
-            tracing::warn!(%error, "the directories of clients that have gone are left");
         }
     }
 }
@@ -239,64 +185,4 @@ async fn drain(events: &mut (impl Stream<Item = Result<(), Error>> + Unpin)) -> 
         }
     }
     Ok(())
-}
-
-/// Carries out removals and then creations; returns how many failed.
-async fn carry_out(
-    engine: &Engine,
-    recipe: Option<&Recipe>,
-    metrics: &Metrics,
-    actions: &[Action<'_>],
-) -> usize {
-    let (removals, creations): (Vec<_>, Vec<_>) =
-        actions.iter().partition(|action| matches!(action, Action::Remove(_)));
-    let mut failures = 0;
-    for actions in [removals, creations] {
-        let done = futures_util::stream::iter(actions)
-            .map(|action| carry_out_one(engine, recipe, metrics, action))
-            .buffer_unordered(AT_ONCE);
-        failures += done.filter(|done| std::future::ready(!done)).count().await;
-    }
-    failures
-}
-
-async fn carry_out_one(
-    engine: &Engine,
-    recipe: Option<&Recipe>,
-    metrics: &Metrics,
-    action: &Action<'_>,
-) -> bool {
-    let began = tokio::time::Instant::now();
-    let (done, verb, container) = match (action, recipe) {
-        (Action::Remove(ambassador), _) => {
-            (engine.remove(&ambassador.id).await, "removed", &ambassador.identity.container)
-        }
-        (Action::Create(identity), Some(recipe)) => {
-            (engine.create(recipe, identity).await, "created", &identity.container)
-        }
-        (Action::Create(_), None) => return false,
-    };
-    match done {
-        Ok(()) => {
-            tracing::info!(client = container, "ambassador {verb}");
-            match action {
-                Action::Create(_) => metrics.created(began.elapsed()),
-                Action::Remove(_) => metrics.removed(),
-            }
-            true
-        }
-        Err(error) => {
-            let error = anyhow::Error::from(error);
-            tracing::warn!(client = container, "ambassador not {verb}: {error:#}");
-            metrics.action_failed();
-            false
-        }
-    }
-}
-
-fn warn_once(warned: &mut Warned, client: &Client, reason: String) {
-    if warned.get(&client.id) != Some(&reason) {
-        tracing::warn!(client = client.name, %reason, "no ambassador for this client");
-        warned.insert(client.id.clone(), reason);
-    }
 }

@@ -196,8 +196,22 @@ impl Args {
     }
 
     fn try_parse_from(
-        words: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+        words: impl IntoIterator<Item = impl Into<OsString>>,
     ) -> Result<Self, clap::Error> {
+        let words: Vec<OsString> = words.into_iter().map(Into::into).collect();
+        let strict = Self::try_parse_exactly(&words);
+        match &strict {
+            // The bare form may begin with the flags of `run`.
+            Err(error) if error.kind() == ErrorKind::UnknownArgument && !words.is_empty() => {
+                let mut run = words.clone();
+                run.insert(1, "run".into());
+                Self::try_parse_exactly(&run).or(strict)
+            }
+            _ => strict,
+        }
+    }
+
+    fn try_parse_exactly(words: &[OsString]) -> Result<Self, clap::Error> {
         let mut command = with_examples(Cli::command());
         let matches = command.try_get_matches_from_mut(words)?;
         let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
@@ -309,6 +323,11 @@ mod tests {
             let task = |line: &str| format!("{:?}", parse(line).unwrap().task);
             assert_eq!(task(words), task(&format!("run {words}")));
         }
+        for words in ["--mode http 80 a:80", "--stop-after 1s --dir /d 80 a:1 -- 81 b:1"] {
+            let task = |line: &str| format!("{:?}", parse(line).unwrap().task);
+            assert_eq!(task(words), task(&format!("run {words}")));
+        }
+        assert_eq!(parse("--mode http explain").unwrap_err().exit_code(), 2);
         let args = parse("--dir /d 80 a:1").unwrap();
         assert_eq!(args.place.directory.path(), std::path::Path::new("/d"));
     }

@@ -38,6 +38,8 @@ pub(crate) struct Client {
     pub(crate) asks: String,
     /// As in `docker run --network`.
     pub(crate) network: String,
+    /// Whether it is a part of this system.
+    pub(crate) system: bool,
 }
 
 /// A change that is needed.
@@ -51,6 +53,9 @@ pub(crate) enum Action<'a> {
 
 /// Returns what the client's ambassador must be, or why it cannot have one.
 pub(crate) fn desired(client: &Client, settings: &str) -> Result<Identity, String> {
+    if client.system {
+        return Err("it is a part of the system: registrator, confd, Consul and ambassadors are nobody's clients".to_owned());
+    }
     let upstreams: Upstreams =
         client.asks.parse().map_err(|error: crate::upstreams::Error| error.to_string())?;
     if upstreams.iter().next().is_none() {
@@ -168,7 +173,8 @@ mod tests {
     }
 
     #[test]
-    fn a_client_without_a_network_of_its_own_or_with_a_bad_label_gets_none() {
+    fn a_client_without_a_network_of_its_own_or_with_a_bad_label_and_a_part_of_the_system_get_none()
+    {
         let client = |asks: &str, network: &str| Client {
             id: "1".into(),
             name: "worker".into(),
@@ -176,7 +182,10 @@ mod tests {
             project: String::new(),
             asks: asks.into(),
             network: network.into(),
+            system: false,
         };
+        let system = Client { system: true, ..client("rng:80", "bridge") };
+        assert!(desired(&system, "s").unwrap_err().contains("part of the system"));
         assert_eq!(desired(&client("rng:80, a:1", "bridge"), "s").unwrap().upstreams, "rng:80,a:1");
         for (asks, network) in
             [("rng", "bridge"), ("", "bridge"), ("rng:80", "host"), ("rng:80", "container:2")]

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt, chown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
 
 use super::plan::Identity;
 use super::sweep::{NAME, named_like_a_client};
@@ -20,53 +22,69 @@ const TEMPLATE: &str = include_str!("../../../templates/ambassadors/templates/am
 const TEMPLATE_NAME: &str = "ambassador.cfg.tera";
 
 /// Writes the resources of `desired`, and removes those of clients that are in neither `desired`
-/// nor `others`. A volume that is not there, as `folder`, gets none.
+/// nor `others`; returns what could not be done. A volume that is not there, as `folder`, gets none.
 pub(crate) fn publish(
     folder: &Path,
     template: Option<&Path>,
     desired: &BTreeSet<Identity>,
     others: &BTreeSet<&str>,
-) -> anyhow::Result<()> {
+) -> Vec<anyhow::Error> {
     if !folder.is_dir() {
-        return Ok(());
+        return Vec::new();
     }
-    let (resources, templates) =
-        (folder.join(FOLDER).join("conf.d"), folder.join(FOLDER).join("templates"));
-    fs::create_dir_all(&resources)?;
-    fs::create_dir_all(&templates)?;
-    let template = template.map_or_else(|| Ok(TEMPLATE.to_owned()), fs::read_to_string)?;
-    put(&templates.join(TEMPLATE_NAME), &template)?;
+    let parts = ["conf.d", "templates"].map(|part| folder.join(FOLDER).join(part));
+    let mut failures: Vec<_> = common(&parts, template).err().into_iter().collect();
     for identity in desired {
-        let id = short(&identity.container);
-        make(folder, id)?;
-        put(&templates.join(format!("{id}.tera")), &own_template(identity))?;
-        put(&resources.join(format!("{id}.toml")), &resource(folder, id))?;
+        let done = publish_one(folder, &parts, identity);
+        failures.extend(done.with_context(|| format!("client {}", identity.container)).err());
     }
-    let wanted: BTreeSet<_> = desired
-        .iter()
-        .map(|one| one.container.as_str())
-        .chain(others.iter().copied())
-        .map(short)
-        .collect();
-    for part in [&resources, &templates] {
+    let wanted = desired.iter().map(|one| one.container.as_str()).chain(others.iter().copied());
+    failures.extend(unpublish(&parts, &wanted.map(short).collect()).err());
+    failures
+}
+
+/// Makes the folders, and the template that all ambassadors have in common.
+fn common(parts: &[PathBuf; 2], template: Option<&Path>) -> anyhow::Result<()> {
+    for part in parts {
+        fs::create_dir_all(part).with_context(|| format!("folder {}", part.display()))?;
+    }
+    let text = template.map_or_else(|| Ok(TEMPLATE.to_owned()), fs::read_to_string);
+    let text =
+        text.with_context(|| format!("template {}", template.unwrap_or(&parts[1]).display()));
+    put(&parts[1].join(TEMPLATE_NAME), &text?)
+}
+
+fn publish_one(folder: &Path, parts: &[PathBuf; 2], identity: &Identity) -> anyhow::Result<()> {
+    let id = short(&identity.container);
+    make(folder, id)?;
+    put(&parts[1].join(format!("{id}.tera")), &own_template(identity))?;
+    put(&parts[0].join(format!("{id}.toml")), &resource(folder, id))
+}
+
+fn unpublish(parts: &[PathBuf; 2], wanted: &BTreeSet<&str>) -> anyhow::Result<()> {
+    for part in parts {
         for entry in fs::read_dir(part)? {
             let path = entry?.path();
             let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
             if named_like_a_client(name) && !wanted.contains(name) {
-                fs::remove_file(&path)?;
+                gone(fs::remove_file(&path))?;
             }
         }
     }
     Ok(())
 }
 
+/// Takes a removal for done if somebody else was faster.
+fn gone(done: io::Result<()>) -> io::Result<()> {
+    match done {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done,
+    }
+}
+
 /// Removes all that is in the volume for the ambassador of `container`.
 pub(crate) fn forget(folder: &Path, container: &str) -> io::Result<()> {
     let (id, ours) = (short(container), folder.join(FOLDER));
-    let gone = |done: io::Result<()>| match done {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        done => done,
-    };
     gone(fs::remove_file(ours.join("conf.d").join(format!("{id}.toml"))))?;
     gone(fs::remove_file(ours.join("templates").join(format!("{id}.tera"))))?;
     gone(fs::remove_dir_all(ours.join("state").join(id)))?;
@@ -120,7 +138,8 @@ fn resource(folder: &Path, id: &str) -> String {
     )
 }
 
-fn short(id: &str) -> &str {
+/// Returns what names all that an ambassador has in the volume.
+pub(super) fn short(id: &str) -> &str {
     id.get(..NAME).unwrap_or(id)
 }
 
@@ -150,7 +169,7 @@ mod tests {
         };
         let (one, two) = (identity("0123456789ab0000"), identity("0123456789ac0000"));
         let both = BTreeSet::from([one.clone(), two.clone()]);
-        publish(folder.path(), None, &both, &BTreeSet::new()).unwrap();
+        assert!(publish(folder.path(), None, &both, &BTreeSet::new()).is_empty());
         assert_eq!(names("conf.d"), ["0123456789ab.toml", "0123456789ac.toml"]);
         assert!(folder.path().join("0123456789ab").is_dir());
         let text = fs::read_to_string(folder.path().join("confd/templates/0123456789ab.tera"));
@@ -162,11 +181,27 @@ mod tests {
 
         fs::write(folder.path().join("confd/conf.d/mine.toml"), "").unwrap();
         let others = BTreeSet::from([two.container.as_str()]);
-        publish(folder.path(), None, &BTreeSet::new(), &others).unwrap();
+        assert!(publish(folder.path(), None, &BTreeSet::new(), &others).is_empty());
         assert_eq!(names("conf.d"), ["0123456789ac.toml", "mine.toml"]);
         assert_eq!(names("templates"), ["0123456789ac.tera", "ambassador.cfg.tera"]);
-        publish(&folder.path().join("nowhere"), None, &both, &BTreeSet::new()).unwrap();
+        assert!(publish(&folder.path().join("nowhere"), None, &both, &BTreeSet::new()).is_empty());
         assert!(!folder.path().join("nowhere").exists());
+    }
+
+    #[test]
+    fn a_client_that_cannot_be_published_stops_no_other_and_is_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, two) = (identity("0123456789ab0000"), identity("0123456789ac0000"));
+        fs::create_dir_all(folder.path().join("confd/templates/0123456789ab.tera")).unwrap();
+        let both = BTreeSet::from([one, two]);
+        let failures = publish(folder.path(), None, &both, &BTreeSet::new());
+        assert_eq!(failures.len(), 1, "{failures:?}");
+        assert!(format!("{:#}", failures[0]).contains("0123456789ab0000"), "{failures:?}");
+        assert!(folder.path().join("confd/conf.d/0123456789ac.toml").exists());
+        let template = folder.path().join("no-such-file");
+        let failures = publish(folder.path(), Some(&template), &both, &BTreeSet::new());
+        assert_eq!(failures.len(), 2, "{failures:?}");
+        assert!(format!("{:#}", failures[0]).contains("no-such-file"), "{failures:?}");
     }
 
     #[test]
@@ -174,7 +209,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (one, two) = (identity("0123456789ab0000"), identity("0123456789ac0000"));
         let both = BTreeSet::from([one.clone(), two]);
-        publish(folder.path(), None, &both, &BTreeSet::new()).unwrap();
+        assert!(publish(folder.path(), None, &both, &BTreeSet::new()).is_empty());
         for path in ["confd/state/0123456789ab/generations", "0123456789ab/more"] {
             fs::create_dir_all(folder.path().join(path)).unwrap();
         }

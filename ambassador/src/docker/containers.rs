@@ -1,6 +1,6 @@
 //! Clients and their ambassadors, as containers.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use bollard::models::{
@@ -11,6 +11,7 @@ use bollard::query_parameters::{
     CreateContainerOptions, ListContainersOptions, RemoveContainerOptions, StopContainerOptions,
 };
 use futures_util::stream::{self, StreamExt};
+use services::Container;
 use tokio::time::timeout;
 
 use super::{Engine, Error};
@@ -41,8 +42,8 @@ const INSPECTION: Duration = Duration::from_secs(5);
 pub(crate) struct Found {
     pub(crate) clients: Vec<Client>,
     pub(crate) ambassadors: Vec<Ambassador>,
-    /// Containers that ask for upstreams and cannot be inspected now, by whole ID.
-    pub(crate) unknown: BTreeSet<String>,
+    /// Containers that ask for upstreams and cannot be inspected now, by whole ID, and why.
+    pub(crate) unknown: BTreeMap<String, String>,
 }
 
 /// What ambassadors are made of.
@@ -124,8 +125,14 @@ impl Engine {
             .buffered(AT_ONCE);
         while let Some((inspected, id)) = inspected.next().await {
             match inspected {
-                Ok(client) => found.clients.extend(client?),
-                Err(_) => drop(found.unknown.insert(id)),
+                Ok(Ok(client)) => found.clients.extend(client),
+                Ok(Err(error)) => {
+                    drop(found.unknown.insert(id, format!("{:#}", anyhow::Error::from(error))));
+                }
+                Err(_) => {
+                    let said = format!("docker did not answer within {INSPECTION:?}");
+                    drop(found.unknown.insert(id, said));
+                }
             }
         }
         Ok(found)
@@ -185,27 +192,32 @@ impl Engine {
             self.0.ask("list containers", self.0.api().list_containers(Some(options))).await?;
         let mut all = Vec::new();
         for id in listed.into_iter().filter_map(|container| container.id) {
-            all.extend(self.0.inspect(&id).await?);
+            match self.0.inspect(&id).await {
+                Ok(container) => all.extend(container),
+                Err(error) => {
+                    tracing::warn!(container = id, "left out: {:#}", anyhow::Error::from(error));
+                }
+            }
         }
         Ok(all)
     }
 
     /// Returns a client, unless it has ended in between.
     async fn client(&self, id: &str) -> Result<Option<Client>, Error> {
-        let Some(container) = self.0.inspect(id).await? else { return Ok(None) };
-        let state = &container["State"];
-        if state["Running"] != true || state["Restarting"] == true {
+        let Some(document) = self.0.inspect(id).await? else { return Ok(None) };
+        let Ok(container) = Container::from_inspect(&document) else { return Ok(None) };
+        if !container.running {
             return Ok(None);
         }
-        let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
-        let labels = &container["Config"]["Labels"];
+        let label = |key: &str| container.labels.get(key).cloned().unwrap_or_default();
         Ok(Some(Client {
             id: id.to_owned(),
-            name: text(&container["Name"]).trim_start_matches('/').to_owned(),
-            started_at: text(&state["StartedAt"]),
-            project: text(&labels[COMPOSE_PROJECT]),
-            asks: text(&labels[upstreams::LABEL]),
-            network: text(&container["HostConfig"]["NetworkMode"]),
+            project: label(COMPOSE_PROJECT),
+            asks: label(upstreams::LABEL),
+            network: document["HostConfig"]["NetworkMode"].as_str().unwrap_or_default().to_owned(),
+            system: services::is_system(&container),
+            name: container.name,
+            started_at: container.started_at,
         }))
     }
 }

@@ -2,14 +2,24 @@
 
 use std::time::Duration;
 
-use rand::Rng;
+use nix::sys::signal::Signal;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 
 use crate::harness::{Node, eventually};
+
+/// Returns chance that can be had again: `CHAOS_SEED` is its seed, and a new one is printed for whoever reads of a failure.
+fn chance() -> StdRng {
+    let seed = std::env::var("CHAOS_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = seed.unwrap_or_else(|| rand::rng().random());
+    println!("CHAOS_SEED={seed}");
+    StdRng::seed_from_u64(seed)
+}
 
 #[test]
 fn no_orphan_is_left_and_no_client_forgotten_whenever_the_agent_and_clients_are_killed() {
     let node = Node::new();
-    let mut random = rand::rng();
+    let mut random = chance();
     let mut agent = node.agent();
     for round in 0..12 {
         for slot in 0..3 {
@@ -36,7 +46,7 @@ fn no_orphan_is_left_and_no_client_forgotten_whenever_the_agent_and_clients_are_
 #[test]
 fn no_orphan_is_left_when_the_engine_is_killed_too() {
     let node = Node::new();
-    let mut random = rand::rng();
+    let mut random = chance();
     let mut agent = node.agent();
     for round in 0..3 {
         std::thread::scope(|scope| {
@@ -62,6 +72,24 @@ fn no_orphan_is_left_when_the_engine_is_killed_too() {
     }
     eventually("settled", || node.settled());
     assert!(agent.exited().unwrap().is_none(), "{}", node.log());
+}
+
+#[test]
+fn an_agent_that_is_stopped_takes_along_the_ambassadors_of_those_who_have_gone() {
+    let node = Node::new();
+    for _ in 0..4 {
+        let agent = node.agent();
+        node.client("client", "rng:80", &[]);
+        eventually("an ambassador", || node.settled() && !node.ambassadors().is_empty());
+        // It learns of both at once.
+        agent.signal(Signal::SIGSTOP).unwrap();
+        node.docker.cli(&["rm", "-f", "client"]).unwrap();
+        agent.signal(Signal::SIGTERM).unwrap();
+        agent.signal(Signal::SIGCONT).unwrap();
+        let ended = agent.wait(Duration::from_secs(10)).unwrap().expect("it ends");
+        assert_eq!(ended.code(), Some(0));
+        assert!(node.ambassadors().is_empty(), "{}", node.log());
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::harness::{Node, eventually};
+use crate::proxy::Proxy;
 
 /// What people are promised, on a busy machine.
 const PROMISE: Duration = Duration::from_secs(5);
@@ -78,10 +79,81 @@ fn a_client_that_asks_for_nonsense_keeps_nobody_else_from_an_ambassador() {
     let _agent = node.agent();
     node.client("bad", "rng", &[]);
     node.client("shared", "rng:80", &["--network", "host"]);
+    // A part of this system is nobody's client.
+    node.docker.cli(&["tag", "busybox", "acme/consul:1"]).unwrap();
+    let asks = ["--label", "ambassador.upstreams=rng:80", "acme/consul:1"];
+    node.docker.cli(&[&["run", "-d", "--init"][..], &asks].concat()).unwrap();
     let good = node.client("good", "rng:80", &[]);
     eventually("an ambassador", || node.ambassadors().contains_key(&good));
     assert_eq!(node.ambassadors().len(), 1);
-    assert!(node.log().contains("SERVICE:PORT"), "{}", node.log());
+    for reason in ["SERVICE:PORT", "its network is not its own", "a part of the system"] {
+        eventually("said", || node.log().contains(reason));
+    }
+    // Once is not enough for `create`: who runs it by hand wants to know.
+    let project = ["--label", "com.docker.compose.project=shop"];
+    node.client("bad-too", "rng", &project);
+    let ours = node.client("ours", "rng:80", &project);
+    let created = node.command(&["create", "--project", "shop"]).output().unwrap();
+    assert_eq!(created.status.code(), Some(1));
+    assert!(node.ambassadors().contains_key(&ours));
+}
+
+#[test]
+fn a_container_that_cannot_be_inspected_keeps_nobody_else_from_an_ambassador() {
+    let node = Node::new();
+    let bad = node.client("bad", "rng:80", &[]);
+    let refused = format!("/containers/{bad}/json");
+    let proxy = Proxy::start(&node.docker.socket(), &refused);
+    let agent = node.agent_with(&[], &proxy.url());
+    let good = node.client("good", "rng:80", &[]);
+    eventually("an ambassador", || node.ambassadors().contains_key(&good));
+    assert_eq!(node.ambassadors().len(), 1);
+    assert!(node.log().contains("cannot inspect"), "{}", node.log());
+    node.docker.cli(&["rm", "-f", "good"]).unwrap();
+    eventually("none", || node.ambassadors().is_empty());
+    drop(agent);
+
+    // An ambassador that is there stays while its client cannot be inspected.
+    let direct = node.agent();
+    eventually("its ambassador", || node.ambassadors().contains_key(&bad));
+    drop(direct);
+    let before = node.ambassadors();
+    let _agent = node.agent_with(&[], &proxy.url());
+    let other = node.client("other", "rng:80", &[]);
+    eventually("an ambassador", || node.ambassadors().contains_key(&other));
+    assert_eq!(node.ambassadors()[&bad], before[&bad]);
+}
+
+#[test]
+fn what_confd_could_not_be_told_is_tried_again_and_keeps_no_client_from_its_ambassador() {
+    let node = Node::new();
+    let folder = tempfile::tempdir().unwrap();
+    let in_the_way = folder.path().join("confd");
+    std::fs::write(&in_the_way, "").unwrap();
+    let flags = ["--dir", folder.path().to_str().unwrap()];
+    let _agent = node.agent_with(&flags, &node.docker.url());
+    let client = node.client("client", "rng:80", &[]);
+    eventually("an ambassador", || node.settled());
+    assert!(node.log().contains("confd is not told"), "{}", node.log());
+    std::fs::remove_file(&in_the_way).unwrap();
+    let resource = in_the_way.join(format!("conf.d/{}.toml", &client[..12]));
+    let taken = eventually("told", || resource.exists());
+    assert!(taken < Duration::from_secs(15), "by a retry and not by chance: {taken:?}");
+}
+
+#[test]
+fn create_waits_until_its_ambassadors_can_be_configured() {
+    let node = Node::new();
+    let folder = node.volume("shop");
+    let project = ["--label", "com.docker.compose.project=shop"];
+    let clients: Vec<_> =
+        (0..4).map(|n| node.client(&format!("client-{n}"), "rng:80", &project)).collect();
+    let dir = folder.to_str().unwrap();
+    node.ask(&["create", "--project", "shop", "--volume", "shop", "--dir", dir]);
+    for client in &clients {
+        let socket = folder.join(&client[..12]).join("master.sock");
+        assert!(std::os::unix::net::UnixStream::connect(&socket).is_ok(), "{}", socket.display());
+    }
 }
 
 #[test]

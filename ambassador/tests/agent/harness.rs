@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::MutexGuard;
 use std::time::{Duration, Instant};
@@ -41,9 +42,23 @@ impl Node {
 
     /// Runs `ambassador agent` until the value is dropped.
     pub(crate) fn agent(&self) -> Process {
+        self.agent_with(&[], &self.docker.url())
+    }
+
+    /// The same with further flags, and with its engine at another address.
+    pub(crate) fn agent_with(&self, flags: &[&str], engine: &str) -> Process {
         let log =
             File::options().create(true).append(true).open(self.docker.folder().join("agent.log"));
-        Process::spawn(&self.command(&["agent", "--listen", ""]), Some(&log.unwrap())).unwrap()
+        let mut command = self.command(&["agent", "--listen", ""]);
+        Process::spawn(command.args(flags).env("DOCKER_HOST", engine), Some(&log.unwrap())).unwrap()
+    }
+
+    /// Makes a volume for ambassadors, owned by their user as by the first container that has it; returns its folder.
+    pub(crate) fn volume(&self, name: &str) -> PathBuf {
+        let mount = format!("{name}:/run/ambassador");
+        let first = self.docker.cli(&["create", "--volume", &mount, IMAGE]).unwrap();
+        self.docker.cli(&["rm", &first]).unwrap();
+        self.docker.cli(&["volume", "inspect", "-f", "{{.Mountpoint}}", name]).unwrap().into()
     }
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {

@@ -5,4 +5,5 @@ mod chaos;
 mod clients;
 mod harness;
 mod operate;
+mod proxy;
 mod push;

@@ -1,0 +1,162 @@
+//! One pass: look at all clients and ambassadors, tell confd of them, and make what is missing.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::SystemTime;
+
+use futures_util::StreamExt;
+
+use super::metrics::Metrics;
+use super::plan::{Action, Client, Identity, desired, plan};
+use super::resources;
+use super::sweep::sweep;
+use crate::docker::{Engine, Error, Found, Recipe};
+
+/// Creations at once; the engine does them one after the other in the end.
+const AT_ONCE: usize = 8;
+
+/// One engine's clients and ambassadors.
+pub(crate) struct Pass<'a> {
+    pub(crate) engine: &'a Engine,
+    pub(crate) recipe: Recipe,
+    pub(crate) project: Option<&'a str>,
+    pub(crate) template: Option<&'a Path>,
+    /// The volume, where the agent has it mounted.
+    pub(crate) folder: &'a Path,
+    pub(crate) metrics: &'a Metrics,
+}
+
+/// Warnings, each with its client's ID, so that each is given once.
+pub(crate) type Warned = BTreeSet<(String, String)>;
+
+/// How a pass ended.
+#[derive(Debug)]
+pub(crate) struct Done {
+    /// What could not be done, and is worth another try.
+    pub(crate) failures: usize,
+    /// Clients that cannot have an ambassador as they are.
+    pub(crate) refused: usize,
+    /// The ambassadors that there must be now.
+    pub(crate) wanted: BTreeSet<Identity>,
+}
+
+impl Pass<'_> {
+    /// Makes one pass.
+    pub(crate) async fn once(&self, warned: &mut Warned) -> Result<Done, Error> {
+        let found = self.engine.list().await?;
+        self.sweep(&found);
+        let Found { clients, ambassadors, unknown } = found;
+        let ours = |project: &str| self.project.is_none_or(|only| only == project);
+        // Those of other projects are left alone, and those of whom nothing is known now.
+        let others = clients.iter().filter(|one| !ours(&one.project)).map(|one| one.id.clone());
+        let others: BTreeSet<_> = others.chain(unknown.keys().cloned()).collect();
+        let clients: Vec<_> = clients.into_iter().filter(|client| ours(&client.project)).collect();
+        let ambassadors: Vec<_> = ambassadors
+            .into_iter()
+            .filter(|one| ours(&one.identity.project) && !others.contains(&one.identity.container))
+            .collect();
+        for (id, why) in &unknown {
+            tracing::warn!(client = id, %why, "its ambassador stays as it is");
+        }
+        self.metrics.looked(clients.len(), ambassadors.len());
+        let wanted = self.wanted(&clients, warned);
+        let others = others.iter().map(String::as_str).collect();
+        let untold = self.publish(&wanted, &others);
+        let actions = plan(&wanted, &ambassadors);
+        let failed = carry_out(self.engine, Some(&self.recipe), self.metrics, &actions).await;
+        let refused = clients.len() - wanted.len();
+        Ok(Done { failures: failed + untold + unknown.len(), refused, wanted })
+    }
+
+    /// Returns what there must be, and says which clients cannot have it.
+    fn wanted(&self, clients: &[Client], warned: &mut Warned) -> BTreeSet<Identity> {
+        let settings = self.recipe.settings();
+        let mut wanted = BTreeSet::new();
+        for client in clients {
+            match desired(client, &settings) {
+                Ok(identity) => drop(wanted.insert(identity)),
+                Err(reason) => {
+                    if warned.insert((client.id.clone(), reason.clone())) {
+                        let name = &client.name;
+                        tracing::warn!(client = name, %reason, "no ambassador for this client");
+                    }
+                }
+            }
+        }
+        warned.retain(|(id, _)| clients.iter().any(|client| client.id == *id));
+        wanted
+    }
+
+    /// Tells confd of the ambassadors; returns how often that failed.
+    fn publish(&self, wanted: &BTreeSet<Identity>, others: &BTreeSet<&str>) -> usize {
+        let failures = resources::publish(self.folder, self.template, wanted, others);
+        for error in &failures {
+            tracing::warn!("confd is not told of ambassadors: {error:#}");
+            self.metrics.action_failed();
+        }
+        failures.len()
+    }
+
+    /// Tidies the volume up; what is left over does no harm.
+    fn sweep(&self, found: &Found) {
+        let clients = found.clients.iter().map(|client| &client.id).chain(found.unknown.keys());
+        let served = found.ambassadors.iter().map(|one| &one.identity.container);
+        let wanted = clients.chain(served).map(String::as_str).collect();
+        if let Err(error) = sweep(self.folder, &wanted, SystemTime::now()) {
+            tracing::warn!(%error, "the directories of clients that have gone are left");
+        }
+    }
+}
+
+/// Carries out removals and then creations; returns how many failed.
+pub(crate) async fn carry_out(
+    engine: &Engine,
+    recipe: Option<&Recipe>,
+    metrics: &Metrics,
+    actions: &[Action<'_>],
+) -> usize {
+    let (removals, creations): (Vec<_>, Vec<_>) =
+        actions.iter().partition(|action| matches!(action, Action::Remove(_)));
+    let mut failures = 0;
+    for actions in [removals, creations] {
+        let done = futures_util::stream::iter(actions)
+            .map(|action| carry_out_one(engine, recipe, metrics, action))
+            .buffer_unordered(AT_ONCE);
+        failures += done.filter(|done| std::future::ready(!done)).count().await;
+    }
+    failures
+}
+
+async fn carry_out_one(
+    engine: &Engine,
+    recipe: Option<&Recipe>,
+    metrics: &Metrics,
+    action: &Action<'_>,
+) -> bool {
+    let began = tokio::time::Instant::now();
+    let (done, verb, container) = match (action, recipe) {
+        (Action::Remove(ambassador), _) => {
+            (engine.remove(&ambassador.id).await, "removed", &ambassador.identity.container)
+        }
+        (Action::Create(identity), Some(recipe)) => {
+            (engine.create(recipe, identity).await, "created", &identity.container)
+        }
+        (Action::Create(_), None) => return false,
+    };
+    match done {
+        Ok(()) => {
+            tracing::info!(client = container, "ambassador {verb}");
+            match action {
+                Action::Create(_) => metrics.created(began.elapsed()),
+                Action::Remove(_) => metrics.removed(),
+            }
+            true
+        }
+        Err(error) => {
+            let error = anyhow::Error::from(error);
+            tracing::warn!(client = container, "ambassador not {verb}: {error:#}");
+            metrics.action_failed();
+            false
+        }
+    }
+}
