@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::dependency::Dependency;
 use crate::instance::Instance;
-use crate::snapshot::{Data, Snapshot};
+use crate::snapshot::{Data, Entry, Snapshot};
 use crate::text;
 
 /// The meta key under which registrator notes the time of the container's event, in nanoseconds since 1970.
@@ -28,7 +28,8 @@ pub(crate) struct Arrival {
 /// New instances on their way to serving: the time of each one's event, by the name HAProxy knows it under.
 #[derive(Debug, Default)]
 pub(crate) struct Arrivals {
-    known: BTreeSet<(String, String)>,
+    /// What was rendered last.
+    known: BTreeMap<Dependency, Arc<Entry>>,
     /// Rendered, and not yet live.
     rendered: BTreeMap<String, SystemTime>,
     /// Live, and maybe waiting for a first check.
@@ -37,6 +38,8 @@ pub(crate) struct Arrivals {
 
 impl Arrivals {
     /// Notes what has been rendered, and returns how far what is new among it has come, and when.
+    ///
+    /// Only answers that have changed are looked through: there may be fifty thousand instances in the others.
     pub(crate) fn rendered(
         &mut self,
         asked: &BTreeSet<Dependency>,
@@ -44,25 +47,31 @@ impl Arrivals {
         now: SystemTime,
     ) -> Vec<Arrival> {
         let mut arrivals = Vec::new();
-        let mut known = BTreeSet::new();
-        for instance in
-            asked.iter().filter_map(|d| snapshot.get(d)).flat_map(|e| instances(&e.data))
-        {
-            let identity = (instance.node.clone(), instance.id.clone());
-            if !self.known.contains(&identity)
-                && let Some(event) = time(instance, EVENT_TIME)
-                && let Ok(age) = now.duration_since(event)
-                && age < OLDEST
-                && !known.contains(&identity)
-            {
-                self.rendered.insert(text::haproxy_name(&instance.id), event);
-                let registered = time(instance, REGISTERED_TIME);
-                let registered = registered.and_then(|at| at.duration_since(event).ok());
-                arrivals.push(Arrival { registered, rendered: age });
+        let mut new = BTreeSet::new();
+        for (question, entry) in asked.iter().filter_map(|d| Some((d, snapshot.get(d)?))) {
+            let before = self.known.get(question);
+            if before.is_some_and(|before| Arc::ptr_eq(before, entry)) {
+                continue;
             }
-            known.insert(identity);
+            let before = before.map_or(&[][..], |before| instances(&before.data));
+            let before: BTreeSet<_> = before.iter().map(|one| (&one.node, &one.id)).collect();
+            for instance in instances(&entry.data) {
+                let identity = (&instance.node, &instance.id);
+                if !before.contains(&identity)
+                    && let Some(event) = time(instance, EVENT_TIME)
+                    && let Ok(age) = now.duration_since(event)
+                    && age < OLDEST
+                    && new.insert(identity)
+                {
+                    self.rendered.insert(text::haproxy_name(&instance.id), event);
+                    let registered = time(instance, REGISTERED_TIME);
+                    let registered = registered.and_then(|at| at.duration_since(event).ok());
+                    arrivals.push(Arrival { registered, rendered: age });
+                }
+            }
         }
-        self.known = known;
+        let entries = asked.iter().filter_map(|d| Some((d.clone(), Arc::clone(snapshot.get(d)?))));
+        self.known = entries.collect();
         arrivals
     }
 

@@ -25,6 +25,7 @@ mod words;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -120,9 +121,9 @@ pub enum Event {
     },
 }
 
-/// A text that HAProxy runs.
+/// A text that HAProxy runs, or is to run.
 #[derive(Debug)]
-struct Accepted {
+pub(crate) struct Parsed {
     text: String,
     /// What it says; the error makes every change a reload.
     config: Result<Config, String>,
@@ -132,7 +133,9 @@ struct Accepted {
 #[derive(Debug)]
 pub struct Haproxy {
     settings: Settings,
-    accepted: Option<Accepted>,
+    accepted: Option<Arc<Parsed>>,
+    /// The text that was asked about last: with fifty thousand servers, reading one takes a while.
+    candidate: Mutex<Option<Arc<Parsed>>>,
     joining: BTreeMap<Key, Instant>,
     leaving: BTreeMap<Key, Leaving>,
     /// When the background work is due.
@@ -143,10 +146,11 @@ impl Haproxy {
     /// Returns an HAProxy of which `accepted` is known, from before a restart of this process.
     #[must_use]
     pub fn new(settings: Settings, accepted: Option<String>) -> Self {
-        let accepted = accepted.map(Accepted::new);
+        let accepted = accepted.map(|text| Arc::new(Parsed::new(&text)));
         // What an earlier process left on its way is found by the first look.
         let next = accepted.is_some().then(Instant::now);
-        Self { settings, accepted, joining: BTreeMap::new(), leaving: BTreeMap::new(), next }
+        let (joining, leaving) = (BTreeMap::new(), BTreeMap::new());
+        Self { settings, accepted, candidate: Mutex::default(), joining, leaving, next }
     }
 
     /// Returns the text that HAProxy accepted last.
@@ -155,18 +159,41 @@ impl Haproxy {
         Some(&self.accepted.as_ref()?.text)
     }
 
-    /// Returns what it would take to bring a text to life, as far as texts can tell.
+    /// Returns the same with what it says, to be shared.
+    pub(crate) fn parsed(&self) -> Option<Arc<Parsed>> {
+        self.accepted.clone()
+    }
+
+    /// Returns why it takes a reload to bring a text to life, if texts can tell.
     #[must_use]
-    pub fn plan(&self, wanted: &str) -> Plan {
-        match &self.accepted {
-            None => Plan::Reload(UNKNOWN.to_owned()),
-            Some(accepted) if accepted.text == wanted => Plan::Nothing,
-            Some(accepted) => match (&accepted.config, Config::parse(wanted)) {
-                (Ok(old), Ok(new)) => diff::between(old, &new),
-                (Err(reason), _) => Plan::Reload(reason.clone()),
-                (_, Err(reason)) => Plan::Reload(reason),
-            },
+    pub fn needs_reload(&self, wanted: &str) -> Option<String> {
+        let Some(accepted) = &self.accepted else { return Some(UNKNOWN.to_owned()) };
+        if accepted.text == wanted {
+            return None;
         }
+        match (&accepted.config, &self.read(wanted).config) {
+            (Ok(old), Ok(new)) => diff::needs_reload(old, new),
+            (Err(reason), _) | (_, Err(reason)) => Some(reason.clone()),
+        }
+    }
+
+    /// Reads a text, unless it was read last.
+    fn read(&self, wanted: &str) -> Arc<Parsed> {
+        let known = self.accepted.as_ref().filter(|accepted| accepted.text == wanted);
+        if let Some(known) = known {
+            return Arc::clone(known);
+        }
+        let mut candidate = self.candidate.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*candidate {
+            Some(candidate) if candidate.text == wanted => Arc::clone(candidate),
+            _ => Arc::clone(candidate.insert(Arc::new(Parsed::new(wanted)))),
+        }
+    }
+
+    /// Notes what HAProxy runs.
+    fn accept(&mut self, text: Arc<Parsed>) {
+        self.accepted = Some(text);
+        *self.candidate.get_mut().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Brings the text, which the file on disk already has, to life: by commands, or by a reload where it takes one.
@@ -179,14 +206,14 @@ impl Haproxy {
 
     /// Brings the text to life by commands only. If that is not enough, some may have been carried out already.
     pub async fn apply_runtime(&mut self, wanted: &str) -> Result<Outcome, Error> {
-        let Some(Accepted { text, config }) = &self.accepted else {
+        let Some(accepted) = &self.accepted else {
             return Ok(Outcome::NeedsReload(UNKNOWN.to_owned()));
         };
-        if text == wanted {
-            return self.reach(Accepted::new(wanted.to_owned()), None).await;
+        if accepted.text == wanted {
+            return self.reach(Arc::clone(accepted), None).await;
         }
-        let new = Accepted::new(wanted.to_owned());
-        let (old, next) = match (config, &new.config) {
+        let new = self.read(wanted);
+        let (old, next) = match (&accepted.config, &new.config) {
             (Ok(old), Ok(next)) => (old, next),
             (Err(reason), _) | (_, Err(reason)) => return Ok(Outcome::NeedsReload(reason.clone())),
         };
@@ -205,18 +232,16 @@ impl Haproxy {
 
     /// Compares HAProxy's state with the accepted text, and repairs what others changed.
     pub async fn drift(&mut self) -> Result<Applied, Error> {
-        let Some(accepted) = &self.accepted else { return Ok(Applied::default()) };
-        let text = accepted.text.clone();
-        match self.reach(Accepted::new(text.clone()), None).await? {
+        let Some(accepted) = self.accepted.clone() else { return Ok(Applied::default()) };
+        match self.reach(Arc::clone(&accepted), None).await? {
             Outcome::Applied(applied) => Ok(applied),
-            Outcome::NeedsReload(reason) => self.reload_because(&text, reason).await,
+            Outcome::NeedsReload(reason) => self.reload_because(&accepted.text, reason).await,
         }
     }
 }
 
-impl Accepted {
-    fn new(text: String) -> Self {
-        let config = Config::parse(&text);
-        Self { text, config }
+impl Parsed {
+    fn new(text: &str) -> Self {
+        Self { text: text.to_owned(), config: Config::parse(text) }
     }
 }

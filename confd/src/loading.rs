@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use crate::board::Phase;
-use crate::haproxy::{self, Applied, Error, Event, Outcome, Plan};
+use crate::haproxy::{self, Applied, Error, Event, Outcome};
 use crate::metrics::{AtStage, Metrics};
 use crate::pass::chain;
 use crate::worker::{Wanted, Worker};
@@ -42,10 +42,8 @@ impl Worker {
         if let Some(haproxy) = &mut self.haproxy
             && haproxy.accepted() != Some(&wanted.text)
         {
-            let reason = match (haproxy.plan(&wanted.text), self.reload_reason.take()) {
-                (Plan::Reload(reason), _) | (_, Some(reason)) => reason,
-                (_, None) => "the runtime socket did not answer".to_owned(),
-            };
+            let reason = haproxy.needs_reload(&wanted.text).or(self.reload_reason.take());
+            let reason = reason.unwrap_or_else(|| "the runtime socket did not answer".to_owned());
             // HAProxy may die in the middle of it; its next start reads the same file.
             let reloading =
                 tokio::time::timeout(self.resource.timeout.0, haproxy.reload(&wanted.text));

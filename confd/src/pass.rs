@@ -7,7 +7,6 @@ use tokio::time::Instant;
 
 use crate::board::Phase;
 use crate::disk;
-use crate::haproxy::Plan;
 use crate::persist;
 use crate::step::{self, Facts, Step};
 use crate::wait::next_reload;
@@ -76,7 +75,7 @@ impl Worker {
         let at_runtime = self.not_at_runtime.as_ref() != Some(text)
             && self.haproxy.as_ref().is_some_and(|haproxy| {
                 haproxy.accepted().is_some_and(|accepted| accepted != &**text)
-                    && !matches!(haproxy.plan(text), Plan::Reload(_))
+                    && haproxy.needs_reload(text).is_none()
             });
         Facts {
             wanted: text,

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::ambassadors::Ambassador;
-use crate::haproxy::{self, ServerState, Servers};
+use crate::haproxy::{self, Parsed, ServerState, Servers};
 use crate::pass::chain;
 use crate::snapshot::Data;
 use crate::text;
@@ -51,6 +51,8 @@ pub(crate) struct Report {
     pub(crate) runtime: Option<PathBuf>,
     /// The text that was accepted, and whose instances are in it.
     pub(crate) accepted: Option<Arc<Wanted>>,
+    /// What HAProxy runs, if there is one.
+    pub(crate) runs: Option<Arc<Parsed>>,
     pub(crate) generation: u64,
     pub(crate) applied_at: Option<SystemTime>,
     /// The instances that the source has no more and that are kept.
@@ -87,7 +89,7 @@ impl Report {
     /// Asks its HAProxy, if it has one, what it does with each server.
     pub(crate) async fn servers(&self) -> Result<Servers, haproxy::Error> {
         match &self.runtime {
-            Some(runtime) => haproxy::servers(runtime, self.text()).await,
+            Some(runtime) => haproxy::servers(runtime, self.runs.as_deref()).await,
             None => Ok(BTreeMap::new()),
         }
     }
@@ -113,7 +115,7 @@ impl Report {
             "client": self.of_ambassador(|ambassador| &ambassador.client),
             "project": self.of_ambassador(|ambassador| &ambassador.project),
             "generation": self.generation,
-            "hash": self.accepted.as_ref().map(|wanted| text::sha256(wanted.text.as_bytes())),
+            "hash": names.hash,
             "applied_at": self.applied_at.map(rfc3339),
             "event_to_serving_ms": self.event_to_serving.map(|time| time.as_secs_f64() * 1000.0),
             "error": self.error.clone().or(unreachable),
@@ -130,10 +132,6 @@ impl Report {
         self.ambassador.as_ref().map(field).filter(|value| !value.is_empty())
     }
 
-    fn text(&self) -> &str {
-        self.accepted.as_ref().map_or("", |wanted| &wanted.text)
-    }
-
     fn backends(
         &self,
         servers: Servers,
@@ -141,7 +139,7 @@ impl Report {
     ) -> BTreeMap<String, BTreeMap<String, &'static str>> {
         let states = |pool: BTreeMap<String, ServerState>| {
             let state = |(server, state): (String, ServerState)| {
-                let id = names.0.get(&server).map_or(server, |(id, _)| id.clone());
+                let id = names.ids.get(&server).map_or(server, |(id, _)| id.clone());
                 let held = state == ServerState::Serving && self.held.contains(&id);
                 (id, if held { "held" } else { state.word() })
             };
@@ -151,21 +149,34 @@ impl Report {
     }
 }
 
-/// The instances' own IDs, by the names that HAProxy knows them under.
+/// What follows from the text that a report says is accepted: made anew only when that is another one.
 #[derive(Clone, Default)]
-pub(crate) struct Names(BTreeMap<String, (String, Instant)>);
+pub(crate) struct Names {
+    of: Option<Arc<Wanted>>,
+    /// The text's digest.
+    hash: Option<String>,
+    /// The instances' own IDs, by the names that HAProxy knows them under, and since when they are not in the text any
+    /// more.
+    ids: BTreeMap<String, (String, Option<Instant>)>,
+}
 
 impl Names {
-    /// Adds the instances of a report, and forgets those that were in none for long; who left lately may still drain.
+    /// Takes in a report, and forgets instances that were in none for long; who left lately may still drain.
     pub(crate) fn learn(&mut self, report: &Report) {
+        let same = |(old, new): (&Arc<Wanted>, &Arc<Wanted>)| Arc::ptr_eq(old, new);
+        if self.of.as_ref().zip(report.accepted.as_ref()).is_some_and(same) {
+            return;
+        }
         let now = Instant::now();
-        self.0.retain(|_, (_, seen)| now - *seen < FORGOTTEN);
-        let Some(accepted) = &report.accepted else { return };
+        self.ids.retain(|_, (_, left)| left.get_or_insert(now).elapsed() < FORGOTTEN);
+        self.of.clone_from(&report.accepted);
+        self.hash = self.of.as_ref().map(|wanted| text::sha256(wanted.text.as_bytes()));
+        let Some(accepted) = &self.of else { return };
         let entries = accepted.asked.iter().filter_map(|question| accepted.snapshot.get(question));
         for entry in entries {
             let Data::Instances(instances) = &entry.data else { continue };
             let names = instances.iter();
-            self.0.extend(names.map(|one| (text::haproxy_name(&one.id), (one.id.clone(), now))));
+            self.ids.extend(names.map(|one| (text::haproxy_name(&one.id), (one.id.clone(), None))));
         }
     }
 }
@@ -203,7 +214,7 @@ pub(crate) async fn publish(
         file: state_dir.join(SESSION_FILE),
         session: None,
         node: None,
-        names: Names::default(),
+        names: BTreeMap::new(),
         written: BTreeMap::new(),
         unreachable: BTreeSet::new(),
     };
@@ -247,7 +258,7 @@ struct Publisher {
     file: PathBuf,
     session: Option<(String, Instant)>,
     node: Option<String>,
-    names: Names,
+    names: BTreeMap<String, Names>,
     /// What was written, and when, by id.
     written: BTreeMap<String, (Value, Instant)>,
     /// Whose HAProxy did not answer at the last look.
@@ -274,7 +285,8 @@ impl Publisher {
             reports.values().map(|report| (report.id(), report)).collect();
         for (id, report) in &reports {
             let id = *id;
-            self.names.learn(report);
+            let names = self.names.entry(id.to_owned()).or_default();
+            names.learn(report);
             let servers = report.servers().await;
             // One that is between two processes serves all the same: what was said of it stands until the next look.
             if servers.is_ok() {
@@ -282,7 +294,7 @@ impl Publisher {
             } else if self.unreachable.insert(id.to_owned()) && self.written.contains_key(id) {
                 continue;
             }
-            let document = report.document(servers, &self.names);
+            let document = report.document(servers, names);
             let fresh = |(text, at): &(Value, Instant)| *text == document && at.elapsed() < OLDEST;
             if self.written.get(id).is_some_and(fresh) {
                 continue;
@@ -295,6 +307,7 @@ impl Publisher {
                 self.written.insert(id.to_owned(), (document, Instant::now()));
             }
         }
+        self.names.retain(|id, _| reports.contains_key(id.as_str()));
         let gone: Vec<String> =
             self.written.keys().filter(|id| !reports.contains_key(id.as_str())).cloned().collect();
         for id in gone {

@@ -279,6 +279,7 @@ impl Worker {
             ambassador: resource.ambassador.clone(),
             runtime: runtime.map(|haproxy| haproxy.runtime.clone()),
             accepted: self.proven.clone(),
+            runs: self.haproxy.as_ref().and_then(Haproxy::parsed),
             generation: self.generation.0,
             applied_at: self.generation.1,
             held: held.collect(),
@@ -320,6 +321,8 @@ impl Worker {
 /// Waits until then; for ever without a time.
 pub(crate) async fn at(instant: Option<Instant>) {
     match instant {
+        // A timer rounds up to the next millisecond, also what is due already.
+        Some(instant) if instant <= Instant::now() => {}
         Some(instant) => sleep_until(instant).await,
         None => std::future::pending().await,
     }

@@ -1,5 +1,6 @@
 //! Carries on what takes its time: first checks, and servers that drain.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use tokio::time::{Instant, sleep_until};
 use super::config::Server;
 use super::diff::{self, Change, Key, Op, Steps};
 use super::runtime::{Session, Verdict};
-use super::{Accepted, Error, Event, Haproxy};
+use super::{Error, Event, Haproxy};
 
 /// How soon HAProxy is asked again about a check or a drain that just began.
 pub(super) const SOONEST: Duration = Duration::from_millis(2);
@@ -50,7 +51,7 @@ impl Haproxy {
     }
 
     async fn look(&mut self) -> Result<Vec<Event>, Error> {
-        let Some(Accepted { config: Ok(config), .. }) = &self.accepted else {
+        let Some(config) = self.accepted.as_ref().and_then(|text| text.config.as_ref().ok()) else {
             self.next = None;
             return Ok(Vec::new());
         };
@@ -75,7 +76,7 @@ impl Haproxy {
             Some((backend.as_str(), state.get(backend, server)?.id))
         });
         session.unstick(stuck).await?;
-        let config = if first { config.clone() } else { config.only(&busy) };
+        let config = if first { Cow::Borrowed(config) } else { Cow::Owned(config.only(&busy)) };
         let steps = diff::steps(&config, &state, &expired);
         // Whatever others did meanwhile is for `drift`: here only what is under way is carried on.
         let ours = |op: &Op| {

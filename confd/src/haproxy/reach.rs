@@ -1,6 +1,8 @@
 //! Brings HAProxy from its actual state to a text's, over either socket.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -11,7 +13,7 @@ use super::diff::{self, Change, Key, Steps};
 use super::master::{self, Reloaded};
 use super::runtime::{Session, Verdict};
 use super::state::State;
-use super::{Accepted, Applied, CheckError, Error, Haproxy, Outcome, check, options};
+use super::{Applied, CheckError, Error, Haproxy, Outcome, Parsed, check, options};
 
 /// How long a check that only explains a failed reload may take.
 const EXPLAIN: Duration = Duration::from_secs(10);
@@ -22,15 +24,17 @@ impl Haproxy {
     /// Carries out what the state of some backends (`None` = all) lacks of a text.
     pub(super) async fn reach(
         &mut self,
-        wanted: Accepted,
+        wanted: Arc<Parsed>,
         backends: Option<BTreeSet<String>>,
     ) -> Result<Outcome, Error> {
         // If nothing can be compared, the text is live since its reload.
         let Ok(config) = &wanted.config else { return Ok(Outcome::Applied(self.applied(0))) };
         let mut session = Session::open(&self.settings.runtime).await?;
         let state = session.state(backends.as_ref()).await?;
-        let scope =
-            backends.as_ref().map_or_else(|| config.clone(), |backends| config.only(backends));
+        let scope = match &backends {
+            None => Cow::Borrowed(config),
+            Some(backends) => Cow::Owned(config.only(backends)),
+        };
         if let Some(reason) = self.stranger(&scope, &state) {
             return Ok(Outcome::NeedsReload(reason));
         }
@@ -47,7 +51,7 @@ impl Haproxy {
             return Ok(Outcome::NeedsReload(reason));
         }
         self.remember(backends.as_ref(), &steps, &verdicts);
-        self.accepted = Some(wanted);
+        self.accept(wanted);
         Ok(Outcome::Applied(self.applied(steps.ops.len())))
     }
 
@@ -112,7 +116,7 @@ impl Haproxy {
                 return Err(Error::Reload { lines: self.explain(lines).await });
             }
         };
-        self.accepted = Some(Accepted::new(wanted.to_owned()));
+        self.accept(self.read(wanted));
         // The new worker knows the file's servers only, all with their weight.
         self.joining.clear();
         self.leaving.clear();

@@ -25,6 +25,8 @@ const MANY: usize = 20;
 pub(crate) struct Session {
     socket: PathBuf,
     stream: UnixStream,
+    /// Whether HAProxy was told to keep it open; that goes with the first commands, which spares a round trip.
+    kept_open: bool,
 }
 
 /// What became of one change.
@@ -43,9 +45,7 @@ impl Session {
     pub(crate) async fn open(socket: &Path) -> Result<Self, Error> {
         let unreachable = |source| Error::Unreachable { socket: socket.to_owned(), source };
         let stream = UnixStream::connect(socket).await.map_err(unreachable)?;
-        let mut session = Self { socket: socket.to_owned(), stream };
-        session.ask(&["prompt".to_owned()]).await?;
-        Ok(session)
+        Ok(Self { socket: socket.to_owned(), stream, kept_open: false })
     }
 
     /// Returns the process id of the worker on the other side.
@@ -121,13 +121,25 @@ impl Session {
 
     /// Sends all commands without waiting, and returns one answer for each.
     async fn ask(&mut self, commands: &[String]) -> Result<Vec<String>, Error> {
-        let exchange = exchange(&mut self.stream, commands);
+        if commands.is_empty() {
+            return Ok(Vec::new());
+        }
+        let first = (!self.kept_open).then_some("prompt");
+        let lines: Vec<&str> =
+            first.into_iter().chain(commands.iter().map(String::as_str)).collect();
+        let exchange = exchange(&mut self.stream, &lines);
         let answers = timeout(LIMIT, exchange).await.unwrap_or_else(|late| Err(late.into()));
-        answers.map_err(|source| Error::Unreachable { socket: self.socket.clone(), source })
+        let mut answers =
+            answers.map_err(|source| Error::Unreachable { socket: self.socket.clone(), source })?;
+        if first.is_some() {
+            answers.remove(0);
+            self.kept_open = true;
+        }
+        Ok(answers)
     }
 }
 
-async fn exchange(stream: &mut UnixStream, commands: &[String]) -> io::Result<Vec<String>> {
+async fn exchange(stream: &mut UnixStream, commands: &[&str]) -> io::Result<Vec<String>> {
     let text: String = commands.iter().flat_map(|command| [command, "\n"]).collect();
     let (mut reader, mut writer) = stream.split();
     let write = async { writer.write_all(text.as_bytes()).await };
@@ -256,7 +268,7 @@ mod tests {
                 tokio::task::yield_now().await;
             }
         };
-        let commands = ["a".to_owned(), "b".to_owned(), "c".to_owned()];
+        let commands = ["a", "b", "c"];
         let (answers, ()) = tokio::join!(exchange(&mut near, &commands), pieces);
         assert_eq!(answers.unwrap(), ["one\ntwo\n", "", "three\n"]);
     }
@@ -265,6 +277,6 @@ mod tests {
     async fn a_socket_that_closes_early_is_an_error() {
         let (mut near, far) = UnixStream::pair().unwrap();
         drop(far);
-        assert!(exchange(&mut near, &["a".to_owned()]).await.is_err());
+        assert!(exchange(&mut near, &["a"]).await.is_err());
     }
 }

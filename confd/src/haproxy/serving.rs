@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::Error;
 use super::config::Config;
 use super::runtime::Session;
 use super::state::{Actual, State};
+use super::{Error, Parsed};
 
 /// What HAProxy does with a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,10 +42,12 @@ impl ServerState {
 /// Servers by backend and name.
 pub(crate) type Servers = BTreeMap<String, BTreeMap<String, ServerState>>;
 
-/// Asks the HAProxy at `runtime`, which accepted `text`, what it does with each server.
-pub(crate) async fn servers(runtime: &Path, text: &str) -> Result<Servers, Error> {
+/// Asks the HAProxy at `runtime`, which runs `accepted`, what it does with each server.
+pub(crate) async fn servers(runtime: &Path, accepted: Option<&Parsed>) -> Result<Servers, Error> {
     let state = Session::open(runtime).await?.state(None).await?;
-    Ok(judged(&state, Config::parse(text).as_ref().ok()))
+    let nothing = Config::default();
+    let config = accepted.map_or(Some(&nothing), |text| text.config.as_ref().ok());
+    Ok(judged(&state, config))
 }
 
 /// Judges servers by what they do and by what was accepted; a server that is not in there any more drains.
