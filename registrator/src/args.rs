@@ -107,7 +107,7 @@ impl Args {
     }
 
     fn read(words: impl IntoIterator<Item = String>) -> Result<Self, clap::Error> {
-        let mut command = command();
+        let mut command = grammar();
         let matches = command.try_get_matches_from_mut(legacy::rewrite(words))?;
         let mut args = Self::from_arg_matches(&matches)?;
         let mirror = args.mirror.checked();
@@ -150,7 +150,7 @@ fn registry(text: &str) -> Result<consul::Secret, String> {
 
 /// Returns the command line's grammar. Our environment variables count as not set when they are
 /// empty, as Compose files leave them. Flags may stand behind a command as well, whose help shows its own only.
-fn command() -> clap::Command {
+pub(crate) fn grammar() -> clap::Command {
     let command = daemon::flags::without_empty(Args::command(), "REGISTRATOR_", MAY_BE_EMPTY);
     let command = command.mut_args(|arg| if arg.is_positional() { arg } else { arg.global(true) });
     let flags: Vec<_> = command

@@ -12,6 +12,8 @@ mod acl;
 pub mod args;
 mod controller;
 pub mod docker;
+#[cfg(test)]
+mod documented;
 mod ending;
 mod guard;
 mod journal;

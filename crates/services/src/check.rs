@@ -29,9 +29,9 @@ const SHORTEST_TTL: Duration = Duration::from_secs(1);
 /// As many checks are taken for one instance.
 const LIMIT: usize = 16;
 /// The words that ask for a check, in the order in which checks are listed.
-const KINDS: [&str; 7] = ["HTTP", "HTTPS", "TCP", "TTL", "GRPC", "SCRIPT", "CMD"];
+pub(crate) const KINDS: [&str; 7] = ["HTTP", "HTTPS", "TCP", "TTL", "GRPC", "SCRIPT", "CMD"];
 /// The words that say more about one.
-const OPTIONS: [&str; 11] = [
+pub(crate) const OPTIONS: [&str; 11] = [
     "INTERVAL",
     "TIMEOUT",
     "METHOD",

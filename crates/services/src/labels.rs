@@ -8,7 +8,7 @@ use crate::ports::{Port, Protocol};
 use crate::warnings::Warnings;
 
 /// Settings with a meaning; everything else becomes Meta.
-const RESERVED: [&str; 12] = [
+pub(crate) const RESERVED: [&str; 12] = [
     "NAME",
     "TAGS",
     "ID",

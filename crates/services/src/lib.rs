@@ -13,6 +13,8 @@ mod check;
 mod clean;
 mod container;
 mod derive;
+#[cfg(test)]
+mod documented;
 mod duration;
 mod endpoints;
 mod health;

@@ -20,7 +20,7 @@ fn refused(words: &[&str]) -> String {
 
 #[test]
 fn the_flags_do_not_contradict_each_other() {
-    command().debug_assert();
+    grammar().debug_assert();
 }
 
 #[test]
