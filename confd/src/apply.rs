@@ -7,6 +7,7 @@ use anyhow::Context;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::check::filled_in;
 use crate::command;
 use crate::docker::{Endpoint, Engine};
 use crate::exec;
@@ -20,7 +21,10 @@ impl Worker {
         match action {
             Action::HaProxy => Ok(()),
             Action::ReloadCmd => match &resource.reload_cmd {
-                Some(line) => reload_cmd(line, limit).await,
+                // Both are the same by then.
+                Some(line) => {
+                    reload_cmd(&filled_in(line, &resource.dest, &resource.dest), limit).await
+                }
                 None => Ok(()),
             },
             Action::Signal => match &resource.signal {

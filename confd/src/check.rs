@@ -87,7 +87,7 @@ impl Check {
 }
 
 /// Replaces `{{ src }}` and `{{ dest }}`, also in the spelling of kelseyhightower's confd, `{{.src}}`.
-fn filled_in(command: &str, src: &Path, dest: &Path) -> String {
+pub(crate) fn filled_in(command: &str, src: &Path, dest: &Path) -> String {
     let mut command = command.to_owned();
     for (name, path) in [("src", src), ("dest", dest)] {
         for placeholder in [

@@ -287,6 +287,35 @@ mod tests {
         );
     }
 
+    // As above, but the folder around the file takes nothing.
+    #[test]
+    fn a_file_that_is_mounted_into_a_read_only_folder_is_written_in_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let [own, conf] = ["own", "conf"].map(|name| folder.path().join(name));
+        let path = conf.join("a.cfg");
+        std::fs::create_dir(&conf).unwrap();
+        for file in [&own, &path] {
+            std::fs::write(file, "a longer text").unwrap();
+        }
+        let seen = own.clone();
+        let mounted = std::thread::spawn(move || {
+            let none = None::<&str>;
+            unshare(CloneFlags::CLONE_NEWNS).unwrap();
+            mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
+            mount(Some(&conf), &conf, none, MsFlags::MS_BIND, none).unwrap();
+            mount(Some(&own), &path, none, MsFlags::MS_BIND, none).unwrap();
+            let read_only = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+            mount(none, &conf, none, read_only, none).unwrap();
+            replace(&path, "short").unwrap();
+            let kept = stage(&path, "bad", &Access::default()).unwrap().reject().unwrap();
+            assert_eq!(read(&kept).unwrap().as_deref(), Some("bad"));
+            std::fs::remove_file(kept).unwrap();
+            assert!(replace(&conf.join("other"), "text").is_err(), "nothing else is written");
+        });
+        mounted.join().unwrap();
+        assert_eq!(read(&seen).unwrap().as_deref(), Some("short"));
+    }
+
     #[test]
     fn a_staged_file_that_is_dropped_leaves_the_destination_alone() {
         let folder = tempfile::tempdir().unwrap();

@@ -9,6 +9,7 @@ use crate::board::Phase;
 use crate::haproxy::{self, Applied, Error, Event, Outcome};
 use crate::metrics::{AtStage, Metrics};
 use crate::pass::chain;
+use crate::refusal::Trial;
 use crate::worker::{Wanted, Worker};
 
 impl Worker {
@@ -55,7 +56,8 @@ impl Worker {
                 Ok(applied) => self.applied(&Applied { reloaded: Some(reason), ..applied }),
                 Err(Error::Reload { lines }) => {
                     self.restore_file().await;
-                    return self.reject(Arc::clone(&wanted.text), &lines.join("\n")).await;
+                    self.reject(Arc::clone(&wanted.text), &lines.join("\n")).await;
+                    return self.leave_out_culprits(Trial::Reload).await;
                 }
                 Err(error @ Error::Unreachable { .. }) => {
                     // Nothing was reloaded, so nothing has to wait for that.

@@ -61,7 +61,7 @@ impl Worker {
             "damped": self.damper.held(),
             "event_to_serving_ms": document["event_to_serving_ms"],
             "backends": document["backends"],
-            "left_out": self.left_out.as_ref().map(|left_out| &left_out.name),
+            "left_out": self.left_out.iter().map(|left_out| &left_out.name).collect::<Vec<_>>(),
         })
     }
 
@@ -130,6 +130,6 @@ impl From<Generation> for Wanted {
             snapshot.update(&Arc::new(dependency), data, None, SystemTime::now());
         }
         let (text, template) = (generation.text.into(), generation.template);
-        Self { text, asked, snapshot, template, left_out: None }
+        Self { text, asked, snapshot, template, left_out: std::collections::BTreeSet::new() }
     }
 }

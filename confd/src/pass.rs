@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use crate::board::Phase;
 use crate::disk;
 use crate::persist;
+use crate::refusal::Trial;
 use crate::step::{self, Facts, Step};
 use crate::wait::next_reload;
 use crate::worker::{Finished, Wanted, Worker};
@@ -101,9 +102,13 @@ impl Worker {
         }
         if self.is_known() {
             self.proven = Some(Arc::clone(wanted));
+            let templates = self.templates_in_use();
+            if let Some(good) = templates.filter(|t| Some(t.digest()) == wanted.template.as_deref())
+            {
+                self.good = Some(good);
+            }
             if well {
-                let phase = self.unrendered.clone().unwrap_or(Phase::Live(self.joining));
-                self.report(phase);
+                self.report(self.live());
             }
         }
         if !remembered && self.job.is_none() {
@@ -113,6 +118,15 @@ impl Worker {
                 let text = Arc::clone(&wanted.text);
                 Finished::Remembered(text, persist::remember(state, wanted, index).await)
             }));
+        }
+    }
+
+    /// Returns how the resource is doing where what is wanted is live.
+    fn live(&self) -> Phase {
+        match (&self.unrendered, &self.distrusted) {
+            (Some(phase), _) => phase.clone(),
+            (None, Some((_, why))) => Phase::Failing(why.clone()),
+            (None, None) => Phase::Live(self.joining),
         }
     }
 
@@ -133,7 +147,7 @@ impl Worker {
             }
             Some(Finished::Written(text, Err(error @ persist::Error::Rejected { .. }))) => {
                 self.reject(text, &error.to_string()).await;
-                self.leave_out_culprit().await;
+                self.leave_out_culprits(Trial::Check).await;
             }
             Some(Finished::Written(_, Err(error))) => self.fail(&error),
             Some(Finished::Remembered(text, Ok(number))) => {

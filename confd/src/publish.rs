@@ -57,8 +57,8 @@ pub(crate) struct Report {
     pub(crate) applied_at: Option<SystemTime>,
     /// The instances that the source has no more and that are kept.
     pub(crate) held: BTreeSet<String>,
-    /// The service that is left out, and its instances.
-    pub(crate) left_out: Option<(String, Vec<String>)>,
+    /// The services that are left out, and their instances.
+    pub(crate) left_out: Vec<(String, Vec<String>)>,
     pub(crate) error: Option<String>,
     pub(crate) event_to_serving: Option<Duration>,
 }
@@ -105,7 +105,7 @@ impl Report {
             Err(error) => (BTreeMap::new(), Some(chain(&error))),
         };
         let mut backends = self.backends(servers, names);
-        if let Some((service, instances)) = &self.left_out {
+        for (service, instances) in &self.left_out {
             let states = instances.iter().map(|id| (id.clone(), "left_out")).collect();
             backends.insert(service.clone(), states);
         }

@@ -6,10 +6,21 @@ use std::time::SystemTime;
 
 use crate::bisect::Search;
 use crate::board::Phase;
+use crate::check;
 use crate::dependency::Dependency;
-use crate::haproxy::Applied;
-use crate::template;
+use crate::haproxy::{self, Applied};
+use crate::persist;
+use crate::template::{self, Templates};
 use crate::worker::{LeftOut, Wanted, Worker};
+
+/// How it is tried whether a text is accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trial {
+    /// By the resource's check, which touches nothing.
+    Check,
+    /// By reloads: what was refused had passed the check.
+    Reload,
+}
 
 impl Worker {
     /// Gives up a text that is wrong, and goes back to the last one that was right.
@@ -36,15 +47,9 @@ impl Worker {
         }
     }
 
-    /// If one service alone makes the text wrong, goes on without it.
-    pub(crate) async fn leave_out_culprit(&mut self) {
-        // A second one at a time is a mistake of the template's, most likely.
-        if self.left_out.is_some() {
-            return;
-        }
-        let (Some(wanted), Some(templates)) =
-            (self.wanted.clone(), self.templates.borrow().clone())
-        else {
+    /// If some services make the text wrong, goes on without them; else without the template, if that is new.
+    pub(crate) async fn leave_out_culprits(&mut self, trial: Trial) {
+        let (Some(wanted), Some(templates)) = (self.wanted.clone(), self.templates_in_use()) else {
             return;
         };
         let names: BTreeSet<String> = wanted
@@ -58,26 +63,94 @@ impl Worker {
         let suspects = names.into_iter().filter(|name| self.is_suspect(name, &wanted)).collect();
         let mut search = Search::new(suspects);
         while let Some(without) = search.question() {
-            let rest = wanted.snapshot.without(without);
+            let rest = wanted.snapshot.without(&without);
             let rendered = templates.render(rest, SystemTime::now()).map(|r| r.outcome);
             let passes = match rendered {
-                Ok(template::Outcome::Rendered(text)) => {
-                    self.destination.judge(&text).await.is_ok()
-                }
-                _ => false,
+                Ok(template::Outcome::Rendered(text)) => self.passes(text.into(), trial).await,
+                _ => Some(false),
             };
+            // Whoever is to blame is not found out now; the next refusal is another chance.
+            let Some(passes) = passes else { break };
             search.answer(passes);
         }
-        let Some(name) = search.found().map(ToOwned::to_owned) else { return };
+        if trial == Trial::Reload {
+            self.restore_file().await;
+        }
+        let culprits: Vec<String> = search.found().map(ToOwned::to_owned).collect();
+        for name in &culprits {
+            self.leave_out(name, &wanted, trial);
+        }
+        if culprits.is_empty() {
+            self.distrust(&templates);
+        } else {
+            self.render();
+        }
+    }
+
+    fn leave_out(&mut self, name: &str, wanted: &Wanted, trial: Trial) {
         tracing::error!(
             resource = self.resource.name,
             service = name,
             "left out: with it the text is refused"
         );
-        let asked: BTreeSet<Dependency> = about(&name, &wanted.asked);
-        let known = wanted.snapshot.known(&name, &asked);
-        self.left_out = Some(LeftOut { name, asked, known });
-        self.render();
+        let asked = about(name, &wanted.asked);
+        let known = wanted.snapshot.known(name, &asked);
+        let for_now = trial == Trial::Reload;
+        self.left_out.push(LeftOut { name: name.to_owned(), asked, known, for_now });
+    }
+
+    /// Tells whether `text` is accepted; `None` if that cannot be found out.
+    async fn passes(&mut self, text: Arc<str>, trial: Trial) -> Option<bool> {
+        if trial == Trial::Check {
+            return match self.destination.judge(&text).await {
+                Ok(()) => Some(true),
+                Err(check::Error::Rejected(_)) => Some(false),
+                Err(check::Error::Undecided(_)) => None,
+            };
+        }
+        if self.haproxy.as_ref()?.accepted() == Some(&text) {
+            return Some(true);
+        }
+        match self.destination.clone().replace(Arc::clone(&text)).await {
+            Ok(()) => self.on_disk = Some(Arc::clone(&text)),
+            Err(persist::Error::Rejected { .. }) => return Some(false),
+            Err(_) => return None,
+        }
+        let reloading = self.haproxy.as_mut()?.reload(&text);
+        match tokio::time::timeout(self.resource.timeout.0, reloading).await.ok()? {
+            Ok(applied) => {
+                self.applied(&applied);
+                Some(true)
+            }
+            Err(haproxy::Error::Reload { .. }) => Some(false),
+            Err(_) => None,
+        }
+    }
+
+    /// Goes on with the template that gave the last good text, if `templates` are newer: servers come and go meanwhile.
+    pub(crate) fn distrust(&mut self, templates: &Templates) {
+        let digest = templates.digest();
+        if self.good.as_ref().is_some_and(|good| good.digest() != digest) {
+            self.distrusted =
+                Some((digest.to_owned(), self.last_problem.clone().unwrap_or_default()));
+            self.render();
+        }
+    }
+
+    /// Returns the templates that are rendered: the latest, unless these are known to be wrong.
+    pub(crate) fn templates_in_use(&self) -> Option<Arc<Templates>> {
+        let latest = self.templates.borrow().clone();
+        match (&self.distrusted, &latest) {
+            (Some((digest, _)), Some(latest)) if latest.digest() == digest => self.good.clone(),
+            _ => latest,
+        }
+    }
+
+    /// Gives whom was found guilty by circumstances that may have changed another chance; tells whether there was any.
+    pub(crate) fn forgive(&mut self) -> bool {
+        let before = self.left_out.len();
+        self.left_out.retain(|left_out| !left_out.for_now);
+        self.distrusted.take().is_some() || self.left_out.len() < before
     }
 
     /// Tells whether the service `name` may be why `wanted` is refused although an earlier text was accepted.
@@ -86,7 +159,7 @@ impl Worker {
     fn is_suspect(&self, name: &str, wanted: &Wanted) -> bool {
         let Some(proven) = &self.proven else { return true };
         if proven.template != wanted.template {
-            return proven.left_out.as_deref() == Some(name);
+            return proven.left_out.contains(name);
         }
         let asked = about(name, &wanted.asked);
         proven.snapshot.known(name, &asked) != wanted.snapshot.known(name, &asked)
@@ -94,8 +167,10 @@ impl Worker {
 
     /// A text that HAProxy refused to load must not be what it finds when it starts again.
     pub(crate) async fn restore_file(&mut self) {
-        let accepted = self.haproxy.as_ref().and_then(|h| h.accepted()).map(ToOwned::to_owned);
-        let Some(accepted) = accepted else { return };
+        let accepted = self.haproxy.as_ref().and_then(|h| h.accepted());
+        let Some(accepted) = accepted.filter(|text| self.on_disk.as_deref() != Some(text)) else {
+            return;
+        };
         let text: Arc<str> = accepted.into();
         match self.destination.clone().replace(Arc::clone(&text)).await {
             Ok(()) => self.on_disk = Some(text),

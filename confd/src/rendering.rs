@@ -17,7 +17,8 @@ impl Worker {
         self.collecting.acted(Instant::now());
         let snapshot = self.snapshot.borrow_and_update().clone();
         // Without a readable template, what was accepted last stays.
-        let Some(templates) = self.templates.borrow_and_update().clone() else { return };
+        self.templates.borrow_and_update();
+        let Some(templates) = self.templates_in_use() else { return };
         let now = SystemTime::now();
         let snapshot = self.guarded(&snapshot, now);
         let snapshot = self.damped(&snapshot, now);
@@ -26,13 +27,14 @@ impl Worker {
             Ok(rendering) => rendering,
             Err(error) => {
                 self.shared.metrics.render_errors.get_or_create(&self.label).inc();
-                return self.gave_nothing(Phase::Failing(error.to_string()));
+                self.gave_nothing(Phase::Failing(error.to_string()));
+                return self.distrust(&templates);
             }
         };
         self.guard.note(&rendering.asked, &snapshot);
         self.asked.clone_from(&rendering.asked);
         // What is left out must be watched too, or its mending would not be noticed.
-        let left_out = self.left_out.iter().flat_map(|left_out| left_out.asked.clone());
+        let left_out = self.left_out.iter().flat_map(|one| one.asked.clone());
         let watched = rendering.asked.iter().cloned().chain(left_out).collect();
         self.shared.watches.want(&self.resource.name, watched);
         match rendering.outcome {
@@ -61,7 +63,7 @@ impl Worker {
                     asked: rendering.asked,
                     snapshot,
                     template: Some(templates.digest().to_owned()),
-                    left_out: self.left_out.as_ref().map(|left_out| left_out.name.clone()),
+                    left_out: self.left_out.iter().map(|one| one.name.clone()).collect(),
                 };
                 self.wanted = Some(Arc::new(wanted));
             }
@@ -140,18 +142,20 @@ impl Worker {
         self.rendered.is_some() || self.fixed.is_some()
     }
 
-    /// Takes out the service that is left out, unless the source says something new about it.
+    /// Takes out the services that are left out, unless the source says something new about one.
     pub(crate) fn without_left_out(&mut self, snapshot: Snapshot) -> Snapshot {
-        let Some(left_out) = &self.left_out else { return snapshot };
-        if snapshot.known(&left_out.name, &left_out.asked) == left_out.known {
-            return snapshot.without(std::slice::from_ref(&left_out.name));
+        let resource = &self.resource.name;
+        self.left_out.retain(|one| {
+            let same = snapshot.known(&one.name, &one.asked) == one.known;
+            if !same {
+                tracing::info!(resource, service = one.name, "has changed: it gets another chance");
+            }
+            same
+        });
+        if self.left_out.is_empty() {
+            return snapshot;
         }
-        tracing::info!(
-            resource = self.resource.name,
-            service = left_out.name,
-            "has changed: it gets another chance"
-        );
-        self.left_out = None;
-        snapshot
+        let names: Vec<String> = self.left_out.iter().map(|one| one.name.clone()).collect();
+        snapshot.without(&names)
     }
 }

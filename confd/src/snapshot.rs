@@ -150,6 +150,8 @@ impl Data {
 pub enum Doubt {
     /// The source lost its state: its index went back.
     Restarted,
+    /// The source was away, and lacks it since: it may have lost its state, and more has happened since than before.
+    Interrupted,
     /// The nodes they ran on are gone or failing, so nobody could tell.
     Nodes(BTreeSet<String>),
 }
@@ -158,6 +160,7 @@ impl std::fmt::Display for Doubt {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Restarted => f.write_str("consul lost its state"),
+            Self::Interrupted => f.write_str("consul was away, and knows less since"),
             Self::Nodes(nodes) => {
                 let nodes: Vec<&str> = nodes.iter().map(String::as_str).collect();
                 write!(f, "nodes gone or failing: {}", nodes.join(", "))

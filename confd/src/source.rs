@@ -1,7 +1,7 @@
 //! Asks Consul, and normalises what it answers.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use consul::{Answer, Client, Consistency, Error, Query, ServiceEntry, Status};
@@ -100,17 +100,39 @@ pub(crate) async fn ask(
     }
 }
 
+/// Tells whether a look at this datacenter's catalog and checks tells when the answer to this may have changed.
+pub(crate) fn is_of_catalog(dependency: &Dependency) -> bool {
+    match dependency {
+        Dependency::Services { dc } | Dependency::Nodes { dc } | Dependency::Node { dc, .. } => {
+            dc.is_none()
+        }
+        Dependency::Service(service) => service.dc.is_none(),
+        Dependency::Checks { .. } => true,
+        _ => false,
+    }
+}
+
+/// Tells whether the same question gets the same error for as long as nobody changes it.
+pub(crate) fn is_for_good(error: &Error) -> bool {
+    // Consul counts a filter that it cannot read among its own mistakes.
+    let is_of_filter = |message: &str| message.contains("boolean expression");
+    !error.is_retryable() || matches!(error, Error::Status { message, .. } if is_of_filter(message))
+}
+
 /// Tells whether Consul lets a query for this wait for news; otherwise it is asked now and then.
 pub(crate) fn blocks(dependency: &Dependency) -> bool {
     !matches!(dependency, Dependency::Datacenters)
 }
 
-/// Returns the nodes that cannot be trusted to tell what runs on them: gone, or failing.
+/// Returns the nodes (of another datacenter than the agent's, if it is named) that cannot be trusted to tell what runs
+/// on them: gone, or failing.
 pub(crate) async fn suspect_nodes(
     client: &Client,
     nodes: &BTreeSet<String>,
+    dc: Option<&str>,
 ) -> Result<BTreeSet<String>, Error> {
-    let query = Query { consistency: Consistency::Consistent, ..Query::default() };
+    let dc = dc.map(ToOwned::to_owned);
+    let query = Query { consistency: Consistency::Consistent, dc, ..Query::default() };
     let members: BTreeSet<String> =
         client.catalog_nodes(&query).await?.value.into_iter().map(|node| node.name).collect();
     let failing: BTreeSet<String> = client
@@ -128,12 +150,26 @@ fn lossy(value: &[u8]) -> String {
     String::from_utf8_lossy(value).into_owned()
 }
 
-/// A service whose name has control characters cannot be asked for by its cleaned name: left out.
+/// The names that were said to be left out; of a catalog full of them, some are enough.
+static ODD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+/// How many of them are said.
+const MOST: usize = 100;
+
+/// Tells whether a service can be asked for by its name as templates see it. One that cannot must not stop the others.
+fn is_usable(name: &str) -> bool {
+    let usable = text::is_clean(name) && consul::is_addressable(name);
+    let mut odd = ODD.lock().unwrap_or_else(PoisonError::into_inner);
+    if !usable && odd.len() < MOST && odd.insert(name.to_owned()) {
+        tracing::warn!(name, "left out a service: no request can carry its name");
+    }
+    usable
+}
+
 fn services(services: BTreeMap<String, Vec<String>>) -> Data {
     Data::Services(
         services
             .into_iter()
-            .filter(|(name, _)| text::is_clean(name))
+            .filter(|(name, _)| is_usable(name))
             .map(|(name, tags)| (name, tags.iter().map(|tag| text::clean(tag)).collect()))
             .collect(),
     )

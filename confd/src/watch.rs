@@ -26,8 +26,10 @@ use memory::Memories;
 use sentinel::{Parked, Sentinel};
 
 /// Questions that wait for news at once. Consul's agents refuse more than 200 connections of one
-/// client; with the two constants below this makes a hundred.
-const WAITING: usize = 88;
+/// client; with the three constants below, and two sentinels, this makes a hundred.
+const WAITING: usize = 72;
+/// Questions that wait at once besides these, about keys and other datacenters: for them no other question can wait.
+const KEPT: usize = 16;
 /// Questions that are answered at once, at the same time.
 const QUICK: usize = 10;
 /// A question that is not among the waiting ones is asked again at most this often.
@@ -35,6 +37,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How long an answer that nobody asks for any more is kept current: templates that are edited
 /// or that ask now and then need not start anew.
 const UNUSED: Duration = Duration::from_mins(1);
+/// How often something is asked that should wait for news, while there is no place for it.
+const SOON: Duration = Duration::from_secs(2);
 /// How often something is asked that Consul cannot wait for.
 const POLL: Duration = Duration::from_secs(30);
 /// An answer of at least this many things is a big one.
@@ -63,6 +67,7 @@ pub struct Watches {
     wanted: Mutex<BTreeMap<String, BTreeSet<Dependency>>>,
     changed: Notify,
     waiting: Semaphore,
+    kept: Semaphore,
     quick: Semaphore,
     big: Arc<Semaphore>,
     /// How many questions do not wait by themselves.
@@ -85,6 +90,7 @@ impl Watches {
             wanted: Mutex::default(),
             changed: Notify::new(),
             waiting: Semaphore::new(WAITING),
+            kept: Semaphore::new(KEPT),
             quick: Semaphore::new(QUICK),
             big: Arc::new(Semaphore::new(BIG_ANSWERS)),
             parked: watch::Sender::default(),
@@ -152,25 +158,44 @@ impl Watches {
     /// Watches what is wanted until `token` is cancelled.
     pub async fn run(self: Arc<Self>, token: CancellationToken) {
         let mut tasks = JoinSet::new();
-        for sentinel in [Sentinel::Catalog, Sentinel::Checks] {
-            tasks.spawn(Arc::clone(&self).stand_sentinel(sentinel));
-        }
-        let node = Arc::clone(&self);
-        tasks.spawn(async move {
-            if let (Some((derive, world)), Some(engine)) = (node.local.get(), node.docker.get()) {
-                match local::follow(engine, derive, world).await {}
-            }
-        });
+        let mut standing: Vec<AbortHandle> = Vec::new();
         let mut watched = BTreeMap::<Arc<Dependency>, (AbortHandle, Option<Instant>)>::new();
         loop {
+            if standing.iter().all(AbortHandle::is_finished) {
+                standing = self.stand(&mut tasks);
+            }
             let expiry = self.reconcile(&mut tasks, &mut watched);
-            tokio::select! {
+            let ended = tokio::select! {
                 () = token.cancelled() => return,
-                () = self.changed.notified() => {}
-                () = sleep_until(expiry) => {}
-                Some(_) = tasks.join_next() => {}
+                () = self.changed.notified() => continue,
+                () = sleep_until(expiry) => continue,
+                Some(ended) = tasks.join_next() => ended,
+            };
+            let Err(error) = ended else { continue };
+            if error.is_panic() {
+                // A mistake of ours in one of them; the others go on, and it is tried again.
+                tracing::error!(%error, "a watch broke");
+                watched.retain(|_, (task, _)| !task.is_finished());
+                if standing.iter().any(AbortHandle::is_finished) {
+                    standing.iter().for_each(AbortHandle::abort);
+                }
+                tokio::time::sleep(PAUSE).await;
             }
         }
+    }
+
+    /// Starts what runs whatever is asked: the sentinels, and this node's engine where that is the source.
+    fn stand(self: &Arc<Self>, tasks: &mut JoinSet<()>) -> Vec<AbortHandle> {
+        let sentinels = [Sentinel::Catalog, Sentinel::Checks];
+        let mut standing: Vec<AbortHandle> =
+            sentinels.map(|sentinel| tasks.spawn(Arc::clone(self).stand_sentinel(sentinel))).into();
+        if let (Some((derive, world)), Some(engine)) = (self.local.get(), self.docker.get()) {
+            let (derive, world, engine) = (derive.clone(), world.clone(), engine.clone());
+            standing.push(
+                tasks.spawn(async move { match local::follow(&engine, &derive, &world).await {} }),
+            );
+        }
+        standing
     }
 
     /// Starts what is missing and ends what was unused for long; returns when to look again.
@@ -242,17 +267,23 @@ impl Watches {
                         }
                         Next::Ask => {}
                         Next::Poll => tokio::time::sleep(POLL).await,
+                        Next::Soon => tokio::time::sleep(SOON).await,
                         Next::Park => self.park(&mut news).await,
                     }
                 }
                 Err(error) => {
                     self.metrics.query_errors.inc();
                     let delay = delays.next_delay();
+                    state.cut_off |= matches!(error, consul::Error::Request { .. });
+                    let for_good = source::is_for_good(&error);
                     let error = format!("{:#}", anyhow::Error::from(error));
                     if failing {
                         tracing::debug!(%dependency, error, ?delay, "no answer");
                     } else {
                         tracing::warn!(%dependency, error, ?delay, "no answer, will retry");
+                    }
+                    if for_good {
+                        self.refuse(&dependency, &error);
                     }
                     failing = true;
                     state.failed = true;
@@ -263,6 +294,17 @@ impl Watches {
                 }
             }
         }
+    }
+
+    /// Notes why there will be no answer to a question that Consul does not take: then its template can be named. What was
+    /// answered once stays, and the question is asked all the same.
+    fn refuse(&self, dependency: &Arc<Dependency>, why: &str) {
+        let why = Data::Refused(crate::text::clean(why));
+        self.snapshot.send_if_modified(|snapshot| {
+            let known = snapshot.get(dependency).map(|entry| &entry.data);
+            matches!(known, None | Some(Data::Refused(_)))
+                && snapshot.update(dependency, why, None, SystemTime::now())
+        });
     }
 
     /// Answers from what this node offers, whenever that changes.

@@ -91,8 +91,8 @@ pub(crate) struct Wanted {
     pub(crate) snapshot: Snapshot,
     /// The digest of the template that gave it.
     pub(crate) template: Option<String>,
-    /// The service that it does without.
-    pub(crate) left_out: Option<String>,
+    /// The services that it does without.
+    pub(crate) left_out: BTreeSet<String>,
 }
 
 /// A service that is left out because the configuration is refused with it.
@@ -102,6 +102,8 @@ pub(crate) struct LeftOut {
     pub(crate) asked: BTreeSet<Dependency>,
     /// What the source said of it then: another answer is another chance.
     pub(crate) known: Vec<Data>,
+    /// Whether circumstances may be to blame, such as a port that somebody else has: it gets another chance by itself.
+    pub(crate) for_now: bool,
 }
 
 /// A generation that is wanted instead of what the template gives.
@@ -147,7 +149,11 @@ pub struct Worker {
     pub(crate) orders: mpsc::Receiver<Message>,
     pub(crate) guard: Guard,
     pub(crate) damper: Damper,
-    pub(crate) left_out: Option<LeftOut>,
+    pub(crate) left_out: Vec<LeftOut>,
+    /// The templates that gave the last text that was accepted.
+    pub(crate) good: Option<Arc<Templates>>,
+    /// The digest of newer templates whose text is refused, and why.
+    pub(crate) distrusted: Option<(String, String)>,
     /// What the template asked when it was rendered last.
     pub(crate) asked: BTreeSet<Dependency>,
     pub(crate) on_disk: Option<Arc<str>>,
@@ -221,7 +227,8 @@ impl Worker {
                     // What was refused may have been the old template's fault. Whoever has it read again by
                     // hand may want more to be put right than the template, and at once.
                     self.compare();
-                    self.left_out = None;
+                    self.left_out.clear();
+                    self.distrusted = None;
                     self.retry = None;
                     self.render();
                     self.pass().await;
@@ -246,6 +253,9 @@ impl Worker {
                 events = work(&mut self.haproxy) => self.progressed(events),
                 _ = drift.tick() => {
                     self.compare();
+                    if self.forgive() {
+                        self.render();
+                    }
                     self.pass().await;
                 }
             }
@@ -271,7 +281,7 @@ impl Worker {
         let runtime = resource.haproxy.as_ref().filter(|_| self.haproxy.is_some());
         let holds = self.guard.holds();
         let held = holds.values().flat_map(|hold| hold.held.iter().map(|one| one.id.clone()));
-        let left_out = self.left_out.as_ref().map(|left_out| {
+        let left_out = self.left_out.iter().map(|left_out| {
             (left_out.name.clone(), left_out.known.iter().flat_map(Data::ids).collect())
         });
         Report {
@@ -283,7 +293,7 @@ impl Worker {
             generation: self.generation.0,
             applied_at: self.generation.1,
             held: held.collect(),
-            left_out,
+            left_out: left_out.collect(),
             error: self.last_problem.clone(),
             event_to_serving: self.latency,
         }

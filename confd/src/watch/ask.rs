@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use consul::Consistency;
+use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
 
 use super::{BIG, BIG_WINDOW, Watches};
@@ -21,6 +22,8 @@ pub(super) struct State {
     newest: Option<u64>,
     /// Whether there was no answer the last time.
     pub(super) failed: bool,
+    /// Whether there was no connection since the last answer.
+    pub(super) cut_off: bool,
     /// How long the last answer took that was not waited for.
     pub(super) took: Duration,
     /// When that was asked for.
@@ -33,6 +36,7 @@ impl State {
             index: None,
             newest: None,
             failed: false,
+            cut_off: false,
             took: Duration::ZERO,
             asked: Instant::now(),
         }
@@ -46,6 +50,8 @@ pub(super) enum Next {
     Ask,
     /// Ask again after a while.
     Poll,
+    /// Ask again after a short while.
+    Soon,
     /// Ask again when a sentinel has seen something.
     Park,
 }
@@ -57,14 +63,14 @@ impl Watches {
         dependency: &Arc<Dependency>,
         state: &mut State,
     ) -> Result<Next, consul::Error> {
-        let may_wait =
-            source::blocks(dependency).then(|| self.waiting.try_acquire().ok()).flatten();
+        let may_wait = self.place(dependency);
         let index = state.index.filter(|_| may_wait.is_some());
         let quick = match index {
             Some(_) => None,
             None => Some(self.quick.acquire().await.expect("never closed")),
         };
         let before = self.snapshot.borrow().get(dependency).cloned();
+        let before = before.filter(|entry| !matches!(entry.data, Data::Refused(_)));
         // A server that has just started answers stale reads from a catalog that is still empty. Later
         // answers are confirmed where they lack something; the first has nothing to be compared with.
         let consistency =
@@ -103,13 +109,20 @@ impl Watches {
                 answer = source::ask(&self.client, dependency, asking).await?;
                 answer.value.share(known);
                 if answer.value.shrank(known) {
-                    doubt = self.doubt(known, &answer, newest).await?;
+                    doubt = if answer.index < newest {
+                        Some(Doubt::Restarted)
+                    } else if state.cut_off && before.is_some() {
+                        Some(Doubt::Interrupted)
+                    } else {
+                        self.of_suspect_nodes(dependency, known, &answer.value).await?
+                    };
                 }
             } else if !unchanged {
                 doubt = None;
             }
         }
         state.newest = answer.index.or(state.newest);
+        state.cut_off = false;
         if let Some(index) = answer.index {
             self.memories.saw(index, went_back);
         }
@@ -122,25 +135,43 @@ impl Watches {
         }
         Ok(match may_wait {
             _ if !source::blocks(dependency) => Next::Poll,
-            None => Next::Park,
+            None if source::is_of_catalog(dependency) => Next::Park,
+            None => Next::Soon,
             // It waited for nothing: others may have more luck with its place.
-            Some(_) if index.is_some() && unchanged && *self.parked.borrow() > 0 => Next::Park,
+            Some(_)
+                if index.is_some()
+                    && unchanged
+                    && source::is_of_catalog(dependency)
+                    && *self.parked.borrow() > 0 =>
+            {
+                Next::Park
+            }
             Some(_) if state.index.is_none() && !went_back => Next::Poll,
             Some(_) => Next::Ask,
         })
     }
 
-    /// Looks for a reason to doubt that what is missing from a consistent answer is really gone.
-    async fn doubt(
-        &self,
-        before: &Data,
-        answer: &consul::Answer<Data>,
-        newest: Option<u64>,
-    ) -> Result<Option<Doubt>, consul::Error> {
-        if answer.index < newest {
-            return Ok(Some(Doubt::Restarted));
+    /// Returns a place among the questions that wait for news, if there is one. Some are kept for those that no sentinel
+    /// watches over.
+    fn place(&self, dependency: &Dependency) -> Option<SemaphorePermit<'_>> {
+        if !source::blocks(dependency) {
+            return None;
         }
-        let (Data::Instances(before), Data::Instances(now)) = (before, &answer.value) else {
+        let kept =
+            if source::is_of_catalog(dependency) { None } else { self.kept.try_acquire().ok() };
+        kept.or_else(|| self.waiting.try_acquire().ok())
+    }
+
+    /// Looks whether what is missing from a consistent answer ran on nodes that are gone or failing.
+    async fn of_suspect_nodes(
+        &self,
+        dependency: &Dependency,
+        before: &Data,
+        now: &Data,
+    ) -> Result<Option<Doubt>, consul::Error> {
+        let (Dependency::Service(service), Data::Instances(before), Data::Instances(now)) =
+            (dependency, before, now)
+        else {
             return Ok(None);
         };
         let here: BTreeSet<_> = now.iter().map(|i| (&i.node, &i.id)).collect();
@@ -149,7 +180,7 @@ impl Watches {
             .filter(|i| !here.contains(&(&i.node, &i.id)))
             .map(|i| i.node.clone())
             .collect();
-        let suspects = source::suspect_nodes(&self.client, &nodes).await?;
+        let suspects = source::suspect_nodes(&self.client, &nodes, service.dc.as_deref()).await?;
         Ok((!suspects.is_empty()).then_some(Doubt::Nodes(suspects)))
     }
 }

@@ -19,7 +19,7 @@ use crate::metrics::OfResource;
 use crate::persist::Destination;
 use crate::resource::{Action, Resource};
 use crate::snapshot::Snapshot;
-use crate::state::State;
+use crate::state::{Generation, State};
 use crate::template::Templates;
 use crate::wait::Collecting;
 
@@ -61,19 +61,8 @@ impl Worker {
             // A program that an earlier process ran has ended with it.
             .map(|action| (action, remembered.clone().filter(|_| action != Action::Exec)))
             .collect();
-        let destination = Destination {
-            path: resource.dest.clone(),
-            access: Access::of(&resource)?,
-            check: Check::of(&resource),
-            limit: resource.timeout.0,
-        };
-        let numbers = state.numbers().inspect_err(unread).unwrap_or_default();
-        let newest = numbers.last().and_then(|newest| {
-            state.generation(*newest).unwrap_or_else(|error| {
-                tracing::warn!(resource = resource.name, %error, "the newest generation is of no use");
-                None
-            })
-        });
+        let destination = destination(&resource)?;
+        let newest = newest(&state, &resource.name);
         let generation = newest.as_ref().map_or(0, |generation| generation.number);
         let inputs = newest.as_ref().map(|generation| generation.inputs.clone());
         let inputs = inputs.unwrap_or_default();
@@ -84,7 +73,7 @@ impl Worker {
         // Until the source has answered, what was accepted last is what is wanted.
         let wanted = remembered.clone().map(|text| {
             let (asked, snapshot) = (BTreeSet::new(), Snapshot::default());
-            Arc::new(Wanted { text, asked, snapshot, template: None, left_out: None })
+            Arc::new(Wanted { text, asked, snapshot, template: None, left_out: BTreeSet::new() })
         });
         let pinned = state.pinned().inspect_err(unread).ok().flatten();
         let patience = shared.patience;
@@ -125,7 +114,9 @@ impl Worker {
             proven,
             guard,
             damper: Damper::default(),
-            left_out: None,
+            left_out: Vec::new(),
+            good: None,
+            distrusted: None,
             asked,
             on_disk,
             remembered,
@@ -141,6 +132,24 @@ impl Worker {
         self.asked = guard.guarded();
         self.guard = guard;
     }
+}
+
+fn destination(resource: &Resource) -> std::io::Result<Destination> {
+    Ok(Destination {
+        path: resource.dest.clone(),
+        access: Access::of(resource)?,
+        check: Check::of(resource),
+        limit: resource.timeout.0,
+    })
+}
+
+/// Returns the generation that was accepted last, if it is of any use.
+fn newest(state: &State, resource: &str) -> Option<Generation> {
+    let read = || state.numbers()?.last().map_or(Ok(None), |newest| state.generation(*newest));
+    read().unwrap_or_else(|error: std::io::Error| {
+        tracing::warn!(resource, %error, "the newest generation is of no use");
+        None
+    })
 }
 
 /// Tells whether the load balancer may only just be coming: an ambassador of this node, or one that was not there yet.

@@ -120,6 +120,9 @@ fn mistakes_in_flags_are_usage_errors() {
     assert_eq!(code(&run(&["--no-such-flag"])), 2);
     assert_eq!(code(&run(&["--confdir", "/no/such/folder"])), 2);
     assert_eq!(code(&run(&["--help"])), 0);
+    // Those of Consul may stand behind a command, as all others.
+    let output = run(&["render", "x", "--consul-addr", "ftp://x", "--confdir", "/no/such/folder"]);
+    assert!(code(&output) == 2 && err(&output).contains("consul-addr"), "{}", err(&output));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -182,6 +185,32 @@ async fn generations_are_listed_compared_and_gone_back_to() {
     bed.until_serving("http_web", &["a", "b", "c", "d"]).await;
     bed.until("it is live", |bed| out(&bed.run(&["status"])).starts_with("haproxy: live")).await;
     assert_eq!(code(&bed.run(&["rollback", "99"])), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_rollback_counts_and_one_without_a_pin_ends_a_pin() {
+    let web = Web::start("a").unwrap();
+    let mut bed = Bed::new();
+    bed.register("web", "a", web.address(), &["http"]).await;
+    bed.start();
+    bed.until("one is accepted", |bed| bed.log().contains("generation=1")).await;
+    bed.register("web", "b", web.address(), &["http"]).await;
+    bed.until("two are accepted", |bed| bed.log().contains("generation=2")).await;
+    let pinned = bed.folder.path().join("state/haproxy/pinned");
+    for args in [&["rollback", "1"][..], &["rollback", "1", "--pin"], &["rollback", "1"]] {
+        assert_eq!(code(&bed.run(args)), 0);
+        assert_eq!(pinned.exists(), args.len() == 3);
+    }
+    bed.until_serving("http_web", &["a"]).await;
+    // A wake-up that changes nothing of the text ends nothing.
+    bed.client.kv_put("weights/other", b"{}").await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    assert_eq!(bed.serving("http_web"), ["a".to_owned()].into());
+    let json = bed.run(&["rollback", "1", "--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert!(json["haproxy"]["Ok"].is_string(), "{json}");
+    bed.register("web", "c", web.address(), &["http"]).await;
+    bed.until_serving("http_web", &["a", "b", "c"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -160,6 +160,31 @@ async fn a_consul_that_lost_its_data_empties_nothing() {
     bed.until_serving("http_web", &all[..5]).await;
 }
 
+/// Its index says nothing then: more has happened since than before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_young_consul_that_lost_its_data_empties_nothing_either() {
+    let web = Web::start("web").unwrap();
+    let mut bed = Bed::new();
+    bed.register("web", "a", web.address(), &["http"]).await;
+    bed.start();
+    bed.until_serving("http_web", &["a"]).await;
+    bed.consul.kill().unwrap();
+    bed.until("it is missed", |bed| {
+        bed.log().contains("service web") && bed.log().contains("will retry")
+    })
+    .await;
+    bed.confd().signal(nix::sys::signal::Signal::SIGSTOP).unwrap();
+    bed.consul.restart().unwrap();
+    for n in 0..60 {
+        bed.register("other", "o", web.address(), &["http", &format!("v{n}")]).await;
+    }
+    bed.confd().signal(nix::sys::signal::Signal::SIGCONT).unwrap();
+    bed.until_serving("http_other", &["o"]).await;
+    bed.until("it is held", |bed| bed.log().contains("consul was away")).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(bed.serving("http_web"), ["a".to_owned()].into());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mass_stop_that_consul_confirms_is_followed_at_once() {
     let web = Web::start("a").unwrap();

@@ -168,7 +168,7 @@ async fn five_hundred_services_are_followed_with_a_hundred_connections() {
             bed.folder.path().join("list").display()
         ),
     );
-    bed.write("templates/list.tera", "{% for s in services() %}{% for i in service(name=s.name) %}{{ i.id }}\n{% endfor %}{% endfor %}");
+    bed.write("templates/list.tera", "{% for s in services() %}{% for i in service(name=s.name) %}{{ i.id }}\n{% endfor %}{% endfor %}color {{ key_or(path=\"color\", default=\"none\") }}\n");
     for n in 0..500 {
         bed.register(&format!("s{n}"), &format!("s{n}"), web.address(), &[]).await;
     }
@@ -200,6 +200,11 @@ async fn five_hundred_services_are_followed_with_a_hundred_connections() {
     }
     println!("500 services, {count} sockets: a change is written after {worst:?} at worst");
     assert!(worst < Duration::from_secs(5), "{worst:?}");
+    // And so is a key, of which no change in the catalog tells.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    bed.client.kv_put("color", b"red").await.unwrap();
+    let took = bed.until("the key is seen", |bed| read(bed).contains("color red")).await;
+    assert!(took < Duration::from_secs(5), "{took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

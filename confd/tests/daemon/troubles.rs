@@ -67,6 +67,49 @@ async fn what_haproxy_was_told_of_a_text_that_is_then_refused_is_taken_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_service_whose_port_is_taken_is_left_out_and_the_others_go_on() {
+    let web = Web::start("a").unwrap();
+    let mut bed = Bed::new();
+    let register = async |bed: &Bed, name: &str, port: u16| {
+        let registration = consul::Registration {
+            id: name.into(),
+            name: name.into(),
+            address: web.address().ip().to_string(),
+            port: web.address().port(),
+            meta: [("container-port".to_owned(), port.to_string())].into(),
+            ..consul::Registration::default()
+        };
+        bed.client.register(&registration).await.unwrap();
+    };
+    bed.register("web", "a", web.address(), &["http"]).await;
+    bed.start();
+    bed.until_serving("http_web", &["a"]).await;
+    // All at once, so that one of them must be found among the others.
+    let taken = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
+    bed.confd().signal(nix::sys::signal::Signal::SIGSTOP).unwrap();
+    for name in ["one", "two", "three"] {
+        register(&bed, name, testbed::port::free_port().unwrap()).await;
+    }
+    register(&bed, "taken", taken.local_addr().unwrap().port()).await;
+    bed.confd().signal(nix::sys::signal::Signal::SIGCONT).unwrap();
+    for name in ["one", "two", "three"] {
+        bed.until_serving(&format!("tcp_{name}"), &[name]).await;
+    }
+    bed.until("it is named", |bed| bed.log().contains("left out:")).await;
+    assert_eq!(bed.log().matches("left out:").count(), 1, "{}", bed.log());
+    bed.until("it is shown", |bed| {
+        status(bed).0["haproxy"]["Ok"]["left_out"] == serde_json::json!(["taken"])
+    })
+    .await;
+    bed.register("web", "b", web.address(), &["http"]).await;
+    bed.until_serving("http_web", &["a", "b"]).await;
+    // It has its chance when there is news of it.
+    drop(taken);
+    bed.confd().signal(nix::sys::signal::Signal::SIGHUP).unwrap();
+    bed.until_serving("tcp_taken", &["taken"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_folder_that_cannot_be_read_for_a_moment_changes_nothing() {
     let web = Web::start("a").unwrap();
     let mut bed = Bed::new();
@@ -130,4 +173,38 @@ async fn an_edit_lets_go_nothing_that_is_held() {
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     bed.until_serving("http_web", &all).await;
     assert_eq!(status(&bed).0["haproxy"]["Ok"]["held"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_cannot_be_asked_for_stops_no_other() {
+    let web = Web::start("a").unwrap();
+    let mut bed = Bed::new();
+    for (id, name) in [("odd1", ".."), ("odd2", "a//b"), ("good", "web")] {
+        bed.register(name, id, web.address(), &["http"]).await;
+    }
+    bed.start();
+    bed.until_serving("http_web", &["good"]).await;
+    bed.until("it is live", |bed| status(bed).0["haproxy"]["Ok"]["phase"] == "live").await;
+    for name in ["..", "a//b"] {
+        assert!(bed.log().contains(&format!("name={name:?}")), "{name}: {}", bed.log());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_that_consul_does_not_take_is_a_mistake_in_a_line_of_its_template() {
+    let bed = Bed::new();
+    let dest = bed.folder.path().join("out");
+    fs::remove_file(bed.confdir().join("conf.d/haproxy.toml")).unwrap();
+    let resource = format!("[template]\nsrc = \"t\"\ndest = \"{}\"\n", dest.display());
+    bed.write("conf.d/t.toml", &resource);
+    for question in [
+        "service(name=\"web\", filter=\"Nonsense ==\")",
+        "service(name=\"\")",
+        "key(path=\"a//b\")",
+    ] {
+        bed.write("templates/t", &format!("\n\n{{{{ {question} }}}}\n"));
+        let output = bed.run(&["--once"]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(1) && said.contains("t:3"), "{question}: {said}");
+    }
 }

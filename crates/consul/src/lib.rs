@@ -47,6 +47,7 @@ pub use model::{
     AgentSelf, AgentService, Check, KvPair, Node, NodeServices, ServiceAddress, ServiceEntry,
     Status, Weights,
 };
+pub use path::is_addressable;
 pub use query::{Answer, Consistency, Query};
 pub use registration::{CheckDefinition, Registration};
 pub use secret::Secret;

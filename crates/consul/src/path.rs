@@ -35,7 +35,8 @@ pub(crate) fn decode(text: &str) -> String {
 
 /// Tells whether HTTP can carry `path`: an empty segment, `.` or `..` would be cleaned away on
 /// the way, encoded or not, and the request would mean another name. A `/` at the end is fine.
-pub(crate) fn is_addressable(path: &str) -> bool {
+#[must_use]
+pub fn is_addressable(path: &str) -> bool {
     let path = path.strip_suffix('/').unwrap_or(path);
     !path.split('/').any(|segment| matches!(segment, "" | "." | ".."))
 }
