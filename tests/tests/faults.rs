@@ -82,7 +82,7 @@ async fn an_engine_restart_ends_nobody_and_is_caught_up() {
 
 #[tokio::test]
 async fn traffic_goes_on_while_the_control_plane_is_dead() {
-    settle(5, 4).await.unwrap();
+    let (ambassador, _) = settle(5, 4).await.unwrap();
     tokio::time::sleep(Duration::from_secs(3)).await;
     let since = coins::now();
     let mut stopped = Vec::new();
@@ -98,16 +98,32 @@ async fn traffic_goes_on_while_the_control_plane_is_dead() {
     println!("hashes/s without registrator, confd and Consul: {rate:.1}");
     assert!(rate > 14.0, "rate fell to {rate:.1}");
 
-    // The world changes meanwhile; then the control plane returns, in no particular order.
-    for victim in compose::containers("rng").await.unwrap().iter().take(2) {
+    // The world changes meanwhile: three start, two are killed.
+    let up = ["up", "--detach", "--no-build", "--no-deps", "--scale", "rng=7", "rng"];
+    compose::compose(&up).await.unwrap();
+    // One that is served, and one that nobody has heard of.
+    let all = compose::containers("rng").await.unwrap();
+    for victim in [all.first(), all.last()].into_iter().flatten() {
         compose::docker(&["kill", &victim.id]).await.unwrap();
     }
-    for id in stopped.iter().rev() {
+    let running = rng_addresses().await.unwrap();
+    assert_eq!(running.len(), 5, "seven without two");
+    // Then the control plane returns, registrator last.
+    let registrator = stopped.remove(0);
+    for id in &stopped {
         compose::docker(&["start", id]).await.unwrap();
     }
-    let (ambassador, took) = settle(5, 5).await.unwrap();
-    println!("everything exact {took:?} after Compose was done");
-    assert!(took < EXACT, "exact only after {took:?}");
+    let leads = || async { compose::registered("rng").await.ok() };
+    eventually("Consul answers", Duration::from_secs(30), leads).await.unwrap();
+    compose::docker(&["start", &registrator]).await.unwrap();
+    let probe = || async {
+        let consul = compose::registered("rng").await.ok()?;
+        let consul: Vec<String> = consul.iter().map(|ip| format!("{ip}:80")).collect();
+        (consul == running && ambassador.serving("rng").await.ok()? == running).then_some(())
+    };
+    let what = "Consul and the ambassador equal what the engine runs";
+    let ((), took) = eventually(what, EXACT, probe).await.unwrap();
+    println!("everything exact {took:?} after registrator was back");
     coins::expect_no_worker_errors(&since).await.unwrap();
-    assert_eq!(ambassador.serving("rng").await.unwrap(), rng_addresses().await.unwrap());
+    assert_eq!(rng_addresses().await.unwrap(), running);
 }

@@ -124,6 +124,27 @@ pub(crate) async fn configuration_changed(cluster: &Cluster) -> anyhow::Result<S
     Ok(format!("known everywhere after {}, gone after {}", seconds(added), seconds(removed)))
 }
 
+/// Returns how often a node is named in the lists of all others: as a node, a member, by its checks, by keys.
+async fn entries(cluster: &Cluster, node: &Node) -> anyhow::Result<usize> {
+    let mut found = 0;
+    for other in cluster.nodes().filter(|other| other.number() != node.number()) {
+        for list in ["catalog/nodes", "agent/members", "health/state/any"] {
+            let list = coins::get(&format!("http://{}:8500/v1/{list}", other.address())).await?;
+            let named = |entry: &&serde_json::Value| {
+                entry["Node"] == node.name() || entry["Name"] == node.name()
+            };
+            found += list.as_array().context("no list")?.iter().filter(named).count();
+        }
+    }
+    for prefix in ["services/", "ambassadors/"] {
+        let keys = status::keys(cluster, &cluster.node("1")?, prefix).await?;
+        let named =
+            |key: &&String| key.split('/').any(|word| word.split(':').next() == Some(node.name()));
+        found += keys.iter().filter(named).count();
+    }
+    Ok(found)
+}
+
 pub(crate) async fn added_and_removed(cluster: &mut Cluster) -> anyhow::Result<String> {
     settled(cluster).await?;
     let since = coins::now();
@@ -132,28 +153,18 @@ pub(crate) async fn added_and_removed(cluster: &mut Cluster) -> anyhow::Result<S
     settled(cluster).await?;
     let added = started.elapsed();
     let (out, keys) = cut_power(cluster, &node).await?;
+    let token = std::fs::read_to_string(node.bundle().join("tokens/confd"))?;
+    let before = entries(cluster, &node).await?;
     multihost::remove(cluster, &node).await?;
     settled(cluster).await?;
-    let mut left = 0;
-    for other in cluster.nodes() {
-        for list in ["catalog/nodes", "agent/members", "health/state/any"] {
-            let found = coins::get(&format!("http://{}:8500/v1/{list}", other.address())).await?;
-            let named = |entry: &&serde_json::Value| {
-                entry["Node"] == node.name() || entry["Name"] == node.name()
-            };
-            left += found.as_array().context("no list")?.iter().filter(named).count();
-        }
-    }
-    for prefix in ["services/", "ambassadors/"] {
-        let keys = status::keys(cluster, &cluster.node("1")?, prefix).await?;
-        let named =
-            |key: &&String| key.split('/').any(|word| word.split(':').next() == Some(node.name()));
-        left += keys.iter().filter(named).count();
-    }
+    let left = entries(cluster, &node).await?;
     ensure!(left == 0, "{left} entries of {} are left", node.name());
+    let own =
+        format!("http://{}:8500/v1/acl/token/self?token={token}", cluster.node("1")?.address());
+    ensure!(coins::get(&own).await.is_err(), "the token of {} is still good", node.name());
     none(&coins::errors(cluster, &since).await?)?;
     Ok(format!(
-        "0 requests failed, mining {} after the command, out of every ambassador {} after its end, keys gone after {}, 0 entries left",
+        "0 requests failed, mining {} after the command, out of every ambassador {} after its end, keys gone after {}; {before} entries without traffic on the lists of five nodes until it was removed, 0 then; its tokens are revoked",
         seconds(added),
         seconds(out),
         seconds(keys)

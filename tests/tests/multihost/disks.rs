@@ -1,4 +1,4 @@
-//! What Consul keeps: a server that lost its disk, and a snapshot that is restored under load.
+//! What is on disk: images that all engines share; a server that lost its disk, and a snapshot that is restored under load.
 
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,32 @@ async fn consul(cluster: &Cluster, node: &Node, words: &[&str]) -> anyhow::Resul
     let token = cluster.folder().join("cluster/secrets/management.token");
     let token = format!("CONSUL_HTTP_TOKEN={}", std::fs::read_to_string(token)?.trim());
     node.docker_run(&[&["exec", "--env", &token, CONSUL, "consul"][..], words].concat()).await
+}
+
+/// Layers are there once, with a name for each engine and for the one that loaded them.
+pub(crate) async fn shared(cluster: &Cluster) -> anyhow::Result<String> {
+    let template = cluster.folder().join("template/docker").display().to_string();
+    let mut find = tokio::process::Command::new("find");
+    find.args([&template, "-type", "f", "-size", "+1000k", "("]);
+    // Older engines, and newer ones.
+    find.args([
+        "-path",
+        "*/diff/*",
+        "-o",
+        "-path",
+        "*/snapshots/*/fs/*",
+        ")",
+        "-printf",
+        "%n %p\\n",
+    ]);
+    let found = multihost::space::run(&mut find).await?;
+    let names = |line: &str| line.split(' ').next()?.parse::<usize>().ok();
+    let wanted = cluster.nodes().count() + 1;
+    ensure!(found.lines().count() > 5, "no files of images in {template}");
+    for line in found.lines() {
+        ensure!(names(line) >= Some(wanted), "not shared by {wanted}: {line}");
+    }
+    Ok(format!("{} large files of images, each on the disk once", found.lines().count()))
 }
 
 /// Returns the identity under which a server votes, as the first node's Consul lists it: one that is being replaced is
@@ -75,13 +101,26 @@ pub(crate) async fn disk_lost(cluster: &Cluster) -> anyhow::Result<String> {
 pub(crate) async fn restored(cluster: &Cluster) -> anyhow::Result<String> {
     let first = cluster.node("1")?;
     let fault = async {
+        let token =
+            std::fs::read_to_string(cluster.folder().join("cluster/secrets/management.token"))?;
+        // As docs/deploy.md says.
+        let curl = async |more: &[&str]| {
+            let mut command = tokio::process::Command::new("curl");
+            command.args(["-fsS", "-H", &format!("X-Consul-Token: {token}")]).args(more);
+            multihost::space::run(
+                command.arg(format!("http://{}:8500/v1/snapshot", first.address())),
+            )
+            .await
+        };
+        let file = cluster.folder().join("backup.snap").display().to_string();
         // Consul refuses for a moment after the servers have changed.
-        let save = ["snapshot", "save", "/tmp/backup.snap"];
-        let saved = || async { consul(cluster, &first, &save).await.ok() };
-        eventually("a snapshot is saved", Duration::from_secs(30), saved).await?;
+        let end = Instant::now() + Duration::from_secs(30);
+        while let Err(error) = curl(&["-o", &file]).await {
+            ensure!(Instant::now() < end, "no snapshot is saved: {error:#}");
+        }
         tokio::time::sleep(Duration::from_secs(2)).await;
         let started = Instant::now();
-        consul(cluster, &first, &["snapshot", "restore", "/tmp/backup.snap"]).await?;
+        curl(&["-X", "PUT", "--data-binary", &format!("@{file}")]).await?;
         settled(cluster).await?;
         Ok(started.elapsed())
     };

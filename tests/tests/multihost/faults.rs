@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use multihost::node::Node;
 use multihost::{Cluster, coins, settled, status};
 use tests::eventually;
 
 use crate::changes::cut_power;
 use crate::common::{CONSUL, failures, none, seconds, served};
+use crate::repairs::{EXACT, exact};
 
 /// Returns the node whose Consul leads.
 pub(crate) async fn leader(cluster: &Cluster) -> anyhow::Result<Node> {
@@ -152,23 +153,58 @@ pub(crate) async fn engine_restarted(cluster: &Cluster) -> anyhow::Result<String
         let back = Instant::now();
         let new = status::running(&node).await?;
         let stale: BTreeSet<String> = old.difference(&new).cloned().collect();
-        let mut last = Duration::ZERO;
-        while back.elapsed() < Duration::from_secs(8) {
-            for other in &others {
-                let mut served = status::served(other).await?.into_keys();
-                if served.any(|instance| stale.contains(&instance)) {
-                    last = back.elapsed();
+        let watch = async {
+            let mut last = Duration::ZERO;
+            while back.elapsed() < Duration::from_secs(8) {
+                for other in &others {
+                    let mut served = status::served(other).await?.into_keys();
+                    if served.any(|instance| stale.contains(&instance)) {
+                        last = back.elapsed();
+                    }
                 }
+                tokio::time::sleep(Duration::from_millis(50)).await;
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        settled(cluster).await?;
-        Ok((stale.len(), last))
+            Ok(last)
+        };
+        let (last, right) = tokio::try_join!(watch, exact(cluster, "the engine was restarted"))?;
+        ensure!(last < EXACT, "an old address was served until {}", seconds(last));
+        Ok((stale.len(), last, right))
     };
-    let ((stale, last), errors) = failures(cluster, &names, fault).await?;
+    let ((stale, last, right), errors) = failures(cluster, &names, fault).await?;
     none(&errors)?;
     Ok(format!(
-        "0 requests of the other nodes failed, {stale} instances had moved, an old address was last served {} after the engine was back",
-        seconds(last)
+        "0 requests of the other nodes failed, {stale} instances had moved, an old address was last served {} after the engine was back, all right after {}",
+        seconds(last),
+        seconds(right)
+    ))
+}
+
+/// All nodes lose their power, and get it back, at once: no server is there that could be told what ran before.
+pub(crate) async fn blackout(cluster: &Cluster) -> anyhow::Result<String> {
+    settled(cluster).await?;
+    for node in cluster.nodes() {
+        node.crash().await?;
+    }
+    let mut boots = tokio::task::JoinSet::new();
+    for node in cluster.nodes() {
+        let cluster = cluster.clone();
+        boots.spawn(async move { node.boot(&cluster).await });
+    }
+    for booted in boots.join_all().await {
+        booted?;
+    }
+    let back = Instant::now();
+    settled(cluster).await?;
+    let right = back.elapsed();
+    let before = coins::hashes(&cluster.node("1")?).await?.0;
+    let more = || async {
+        let now = coins::hashes(&cluster.node("5").ok()?).await.ok()?.0;
+        (now > before).then_some(())
+    };
+    let ((), mines) = eventually("it mines", Duration::from_mins(1), more).await?;
+    Ok(format!(
+        "all right {} after the engines were back, mining {} later",
+        seconds(right),
+        seconds(mines)
     ))
 }
