@@ -12,8 +12,8 @@ use crate::units::spelled;
 /// The name of the check that shows Docker's own health check, and whether a container is paused.
 const DOCKER_HEALTH: &str = "docker-health";
 /// How long Docker's word about a container holds when we are gone. Long: our own absence says
-/// nothing about the container.
-const HEALTH_TTL: Duration = Duration::from_hours(1);
+/// nothing about the container, and instances without such a check stay as they are, too.
+const HEALTH_TTL: Duration = Duration::from_hours(30 * 24);
 
 /// Returns how an instance must be registered. `event_time` is when the event happened that led
 /// to it, in nanoseconds since 1970.

@@ -68,7 +68,8 @@ impl Controller {
             "node": self.parts.node.name,
             "containers": self.containers.iter().map(|(id, known)| (id.clone(), known.summary()))
                 .collect::<BTreeMap<_, _>>(),
-            "desired": self.desired.values().map(|one| &one.registration).collect::<Vec<_>>(),
+            "desired": self.desired.values().map(|one| crate::list::shown(&one.registration))
+                .collect::<Vec<_>>(),
             "actual": self.actual.as_ref().map(|all| all.keys().collect::<Vec<_>>()),
             "keys": held,
             "ended": self.ended,

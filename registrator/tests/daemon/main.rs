@@ -9,4 +9,5 @@ mod keep;
 mod life;
 mod operate;
 mod secure;
+mod settings;
 mod world;

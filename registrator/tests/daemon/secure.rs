@@ -3,6 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use testbed::consul::{Consul, free_port};
 use testbed::tls::{Certificates, SecureDocker, forward};
 
@@ -167,14 +168,29 @@ fn no_secret_is_shown_anywhere() {
         "CONSUL_HTTP_ADDR",
         &format!("http://user:{password}@127.0.0.1:{}", world.consul.http_port()),
     );
-    world.run("one", &["--env", "PASSWORD=hunter2-hunter2", "--label", "SERVICE_NAME=bad name\n"]);
-    world.start(&["--log", "trace"]);
-    std::thread::sleep(Duration::from_secs(2));
+    let labels = [
+        "SERVICE_NAME=bad name\n",
+        "SERVICE_CHECK_HTTP=/",
+        "SERVICE_CHECK_HEADER=Authorization: Bearer s3cret-header",
+        "SERVICE_CHECK_BODY=s3cret-body",
+        "SERVICE_CHECK_2_SCRIPT=curl -u me:s3cret-script h",
+        "SERVICE_CHECK_3_HTTP=/",
+        "SERVICE_CHECK_3_HEADER=Bearer s3cret-bare",
+        "SERVICE_CHECK_4_HTTP=http://me:s3cret-url@elsewhere/",
+    ];
+    let labels: Vec<_> = labels.iter().flat_map(|label| ["--label", label]).collect();
+    world.run("one", &[&["--env", "PASSWORD=hunter2-hunter2"], &labels[..]].concat());
+    world.start(&["--log", "trace,bollard=trace,bollard::docker=trace"]);
+    world.until("registered", || world.services().contains_key("node1:one:80"));
+    world.signal(Signal::SIGUSR1);
+    world.until("the state", || world.log().contains("\"looking_at\""));
     let mut texts = vec![world.log()];
+    assert!(texts[0].contains("SERVICE_CHECK_4_HTTP") && texts[0].contains("Authorization"));
     for args in [
         &["--help"][..],
-        &["--dry-run"],
-        &["list"],
+        &["--dry-run", "--internal"],
+        &["list", "--internal"],
+        &["list", "--internal", "--json"],
         &["--consul-addr=ftp://u:sesame-open@h"],
         &["consul://u:sesame-open@h:99999"],
         &["acl-policy"],
@@ -185,7 +201,7 @@ fn no_secret_is_shown_anywhere() {
         texts.push(String::from_utf8_lossy(&output.stderr).into_owned());
     }
     for text in texts {
-        for secret in [token, password, "hunter2-hunter2"] {
+        for secret in [token, password, "hunter2-hunter2", "s3cret"] {
             assert!(!text.contains(secret), "{secret} in {text}");
         }
     }
