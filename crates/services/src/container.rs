@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde_json::Value;
 
+use crate::labels;
+use crate::model::Options;
 use crate::ports::{Binding, Port};
 
 /// How many seconds a container without a stop time-out of its own may take to end. The engine gives it ten, `docker stop
@@ -42,7 +44,7 @@ pub struct Container {
     pub started_at: String,
     /// What its HEALTHCHECK says; `None` without one.
     pub health: Option<Probe>,
-    /// All labels.
+    /// All labels; those that matter after [`Container::forget_labels`].
     pub labels: BTreeMap<String, String>,
     /// The environment, as far as it begins with `SERVICE_`: the rest may hold secrets.
     pub environment: BTreeMap<String, String>,
@@ -125,7 +127,7 @@ impl Container {
             out_of_memory: is("/State/OOMKilled"),
             started_at: own("/State/StartedAt"),
             health: document.pointer("/State/Health").and_then(probe),
-            labels: labels(document.pointer("/Config/Labels")),
+            labels: texts(document.pointer("/Config/Labels")),
             environment: environment(document.pointer("/Config/Env")),
             network_mode: network_mode(&own("/HostConfig/NetworkMode")),
             networks: networks(document.pointer("/NetworkSettings").unwrap_or(&Value::Null)),
@@ -137,6 +139,11 @@ impl Container {
                 .unwrap_or_else(|| "SIGTERM".to_owned()),
             stop_timeout: stop_timeout(document.pointer("/Config/StopTimeout")),
         })
+    }
+
+    /// Forgets the labels that mean nothing for instances: there may be many, and they may hold secrets.
+    pub fn forget_labels(&mut self, options: &Options) {
+        self.labels.retain(|key, _| labels::matters(key, options));
     }
 
     /// Returns the first twelve characters of the id, as Docker shows it.
@@ -151,7 +158,7 @@ fn text(value: &Value, path: &str) -> Option<String> {
     value.pointer(path)?.as_str().filter(|text| !text.is_empty()).map(ToOwned::to_owned)
 }
 
-fn labels(map: Option<&Value>) -> BTreeMap<String, String> {
+fn texts(map: Option<&Value>) -> BTreeMap<String, String> {
     let map = map.and_then(Value::as_object).into_iter().flatten();
     map.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
 }

@@ -29,6 +29,10 @@ pub(crate) fn verdict(
         let problem = format!("{:?} is neither ignore nor gate; not used", short(other));
         warnings.add("SERVICE_HEALTH", problem);
     }
+    let probed = container.health.as_ref().map(|probe| probe.status);
+    if mode.as_deref() == Some("gate") && probed.is_some_and(|status| status != Health::Healthy) {
+        return Verdict::Wait;
+    }
     if container.paused {
         let note = "paused".to_owned();
         return Verdict::Register(Some(DockerHealth { status: Status::Critical, note }));
@@ -41,7 +45,6 @@ pub(crate) fn verdict(
     };
     match mode.as_deref() {
         Some("ignore") => Verdict::Register(None),
-        Some("gate") if status != Status::Passing => Verdict::Wait,
         _ => {
             let output = clean::limited(probe.output.trim(), OUTPUT);
             let colon = if output.is_empty() { "" } else { ": " };

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::container::Container;
+use crate::model::Options;
 use crate::ports::{Port, Protocol};
 use crate::warnings::Warnings;
 
@@ -22,6 +23,24 @@ pub(crate) const RESERVED: [&str; 12] = [
     "ENABLE_TAG_OVERRIDE",
     "FORCE_REGISTER",
 ];
+
+/// Labels of others that mean something here: whether a container is a part of this system, and what Compose and Swarm
+/// call it.
+const FOREIGN: [&str; 5] = [
+    "ambassador.container",
+    "ambassador.system",
+    "com.docker.compose.project",
+    "com.docker.compose.service",
+    "com.docker.swarm.service.name",
+];
+
+/// Tells whether a label can mean anything for instances.
+pub(crate) fn matters(key: &str, options: &Options) -> bool {
+    let is_setting = |key: &str| key.starts_with("SERVICE_") || key.starts_with("service.");
+    key.strip_prefix(&options.label_prefix).is_some_and(is_setting)
+        || options.use_ip_from_label.as_deref() == Some(key)
+        || FOREIGN.contains(&key)
+}
 
 /// What a setting is about; later ones are more specific, and win.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

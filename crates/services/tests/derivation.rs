@@ -292,6 +292,9 @@ fn a_paused_container_is_critical_whatever_becomes_of_its_healthcheck() {
         let instance = derive(&document, &Options::default()).instances.remove(0);
         assert_eq!(instance.docker_health.is_none(), mode == "ignore");
     }
+    let mut document = document(json!({"SERVICE_HEALTH": "gate"}), port80());
+    document["State"] = json!({"Running": true, "Paused": true, "Health": {"Status": "starting"}});
+    assert_eq!(derive(&document, &Options::default()).instances, [], "it was never healthy");
 }
 
 #[test]

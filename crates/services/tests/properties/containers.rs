@@ -29,6 +29,7 @@ fn key() -> impl Strategy<Value = String> {
         "SERVICE_0_",
         "service.80.",
         "service.",
+        "acme.SERVICE_",
         "",
     ];
     let names = words(
@@ -38,7 +39,12 @@ fn key() -> impl Strategy<Value = String> {
          CHECK_BODY CHECK_DEREGISTER_AFTER CHECK_INITIAL_STATUS MANAGED-BY CONSUL-X _",
     );
     let word = prop_oneof![4 => one_of(&names).prop_map(str::to_owned), 1 => "\\PC{0,8}|[\\x00-\\x7f]{0,8}"];
-    (one_of(&scopes), word).prop_map(|(scope, word)| format!("{scope}{word}"))
+    let foreign = words(
+        "ambassador.container ambassador.system ambassador.base com.docker.compose.project \
+         com.docker.compose.service com.docker.swarm.service.name",
+    );
+    let own = (one_of(&scopes), word).prop_map(|(scope, word)| format!("{scope}{word}"));
+    prop_oneof![9 => own, 1 => one_of(&foreign).prop_map(str::to_owned)]
 }
 
 /// Values as people write them, and as nobody should.

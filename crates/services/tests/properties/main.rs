@@ -61,6 +61,18 @@ proptest! {
     }
 
     #[test]
+    fn labels_that_are_forgotten_meant_nothing(document in documents(), options in options(), prefix in "(acme\\.)?") {
+        let options = Options { label_prefix: prefix, ..options };
+        let mut container = Container::from_inspect(&document).unwrap();
+        container.labels.insert("org.example.secret".into(), "x".into());
+        let derive = |container: &Container| instances(container, &options, &node("192.0.2.1"), &|_| None);
+        let before = derive(&container);
+        container.forget_labels(&options);
+        prop_assert!(!container.labels.contains_key("org.example.secret"));
+        prop_assert_eq!(derive(&container), before);
+    }
+
+    #[test]
     fn on_a_node_with_an_ipv6_address_everything_is_legal_too(document in documents()) {
         let derived = derive(&document, &Options::default(), "fd00::99");
         for instance in &derived.instances {
