@@ -43,13 +43,11 @@ pub(crate) fn verdict(
         Health::Starting => (Status::Critical, "starting"),
         Health::Unhealthy => (Status::Critical, "unhealthy"),
     };
-    match mode.as_deref() {
-        Some("ignore") => Verdict::Register(None),
-        _ => {
-            let output = clean::limited(probe.output.trim(), OUTPUT);
-            let colon = if output.is_empty() { "" } else { ": " };
-            let note = format!("{word}{colon}{output}");
-            Verdict::Register(Some(DockerHealth { status, note }))
-        }
+    if mode.as_deref() == Some("ignore") {
+        return Verdict::Register(None);
     }
+    let output = clean::limited(probe.output.trim(), OUTPUT);
+    let colon = if output.is_empty() { "" } else { ": " };
+    let note = format!("{word}{colon}{output}");
+    Verdict::Register(Some(DockerHealth { status, note }))
 }
