@@ -51,5 +51,5 @@ pub use path::is_addressable;
 pub use query::{Answer, Consistency, Query};
 pub use registration::{CheckDefinition, Registration};
 pub use secret::Secret;
-pub use session::SessionRequest;
+pub use session::{Session, SessionRequest};
 pub use txn::{TXN_LIMIT, TxnOp, TxnResult};

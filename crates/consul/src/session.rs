@@ -3,6 +3,20 @@
 use std::time::Duration;
 
 use consulrs::api::session::requests::CreateSessionRequest;
+use serde::Deserialize;
+
+/// A session that lives.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Session {
+    /// Its ID.
+    #[serde(rename = "ID")]
+    pub id: String,
+    /// What it was called by who created it.
+    pub name: String,
+    /// The node it belongs to.
+    pub node: String,
+}
 
 /// A session to create.
 #[derive(Clone, Debug, PartialEq, Eq)]

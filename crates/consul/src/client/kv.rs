@@ -4,7 +4,7 @@ use consulrs::api::kv::requests::{
     DeleteKeyRequest, ReadKeyRequest, ReadKeysRequest, SetKeyRequest,
 };
 use consulrs::api::session::requests::{
-    CreateSessionRequest, DeleteSessionRequest, RenewSessionRequest,
+    CreateSessionRequest, DeleteSessionRequest, ListNodeSessionsRequest, RenewSessionRequest,
 };
 use rustify::endpoint::Endpoint;
 use serde::Deserialize;
@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::model::KvPair;
 use crate::query::{Answer, Query};
 use crate::requests::Txn;
-use crate::session::SessionRequest;
+use crate::session::{Session, SessionRequest};
 use crate::txn::{TxnAnswer, TxnOp, TxnResult};
 
 /// The statuses of an answered transaction: carried out, refused.
@@ -76,6 +76,13 @@ impl Client {
         }
         let request = CreateSessionRequest::from(session);
         Ok(self.ask::<Created>(request, &Query::default()).await?.value.id)
+    }
+
+    /// Returns the sessions of a node that live.
+    pub async fn node_sessions(&self, node: &str) -> Result<Vec<Session>, Error> {
+        let request = ListNodeSessionsRequest { node: node.to_owned(), ..Default::default() };
+        let found: Answer<Option<Vec<Session>>> = self.ask(request, &Query::default()).await?;
+        Ok(found.value.unwrap_or_default())
     }
 
     /// Renews a session; `false` if it ended.
