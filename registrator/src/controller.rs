@@ -6,8 +6,10 @@
 //! Consul ───────────────────────────────────────────────► actual ──┘           catalog, keys
 //! ```
 //! Nothing waits for Docker here: inspections run beside the loop, and a pass works with those that
-//! are done. What is not yet looked at stays as it is.
+//! are done. What is not yet looked at stays as it is. Nor does anything wait for the keys, which take a majority of
+//! Consul's servers and not only the agent: a task of their own writes them.
 
+mod assembly;
 mod derive;
 mod doubts;
 mod keys;
@@ -15,6 +17,7 @@ mod known;
 mod leave;
 mod look;
 mod pass;
+mod scope;
 mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,13 +39,17 @@ use crate::ending;
 use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::mirror::{Doubt, Mirror};
-use crate::model::{Actual, DRAINING, Desired};
+use crate::model::Actual;
 use crate::wakeups::{Pending, Wakeups};
 
+use assembly::Assembly;
+use keys::Keys;
 use known::Known;
+use scope::Due;
+use upkeep::JournalStep;
 
 /// How long a pass may go on after we were told to stop.
-const LAST_PASS: Duration = Duration::from_secs(5);
+const LAST_PASS: Duration = Duration::from_secs(3);
 /// How long until Docker is asked again about a suspicious list.
 const DOUBT: Duration = Duration::from_secs(2);
 /// How long a pass waits for more, while more containers wait than are looked at at a time.
@@ -52,7 +59,7 @@ const JOURNAL_PAUSE: Duration = Duration::from_millis(100);
 /// Added to a container's stop time-out: the engine needs a moment, too.
 const STOP_MARGIN: Duration = Duration::from_secs(2);
 /// How often a daemon on this very machine is tried again at the least, in the first minutes.
-const NEIGHBOUR_PAUSE: Duration = Duration::from_secs(3);
+pub(crate) const NEIGHBOUR_PAUSE: Duration = Duration::from_secs(3);
 /// After how long it no longer counts as being back any moment.
 const NEIGHBOUR_PATIENCE: Duration = Duration::from_mins(5);
 
@@ -84,20 +91,30 @@ pub(crate) struct Controller {
     containers: BTreeMap<String, Known>,
     /// What the agent has; `None` = must be asked.
     actual: Option<BTreeMap<String, Actual>>,
-    desired: BTreeMap<String, Arc<Desired>>,
+    /// What it must have.
+    assembly: Assembly,
+    /// Whether the next pass must be about everything, as something was kept for now.
+    unsettled: bool,
     /// Containers that an event led us to, and Docker itself says have ended (short IDs).
     ended: BTreeSet<String>,
     look: look::Look,
     journal: Journal,
     journal_loaded: bool,
-    writing: JoinSet<Result<(), consul::Error>>,
+    writing: JoinSet<Result<JournalStep, consul::Error>>,
+    keys: Option<Keys>,
     clock: Clock,
     delays: Delays,
     failing_since: Option<Instant>,
     /// The last error of each instance, so that it is told once.
     refused: BTreeMap<String, doubts::Refusal>,
-    /// Whether there is something to compare.
-    due: bool,
+    /// What we removed as no container that Docker knows is behind it, with the container that was said to be.
+    removed: BTreeMap<String, String>,
+    /// What somebody else registers as ours.
+    strangers: BTreeSet<String>,
+    /// Containers whose network is that of another one, which is still to be looked at.
+    guests: BTreeSet<String>,
+    /// What is to be compared.
+    due: Due,
     /// Whether the next list is the second opinion about a suspicious one.
     doubting: bool,
     /// Whether this pass believes whatever Docker said.
@@ -107,11 +124,10 @@ pub(crate) struct Controller {
     has_answered: bool,
     /// What the agent said last when it did not do something.
     refusal: Option<String>,
-    keys_delays: Delays,
-    keys_failing_since: Option<Instant>,
     /// Whether the agent refuses checks that run commands.
     without_commands: bool,
-    beats: BTreeMap<String, Instant>,
+    /// When TTL checks are repeated, and whose they are.
+    beats: BTreeMap<String, (String, Instant)>,
 }
 
 /// When something is to be done without a wake-up.
@@ -119,40 +135,42 @@ pub(crate) struct Controller {
 struct Clock {
     resync: Option<Instant>,
     retry: Option<Instant>,
-    renewal: Option<Instant>,
     doubt: Option<Instant>,
     journal: Option<Instant>,
-    /// When the keys are tried again; until then passes leave them alone.
-    keys: Option<Instant>,
     collect: Option<Instant>,
 }
 
 impl Controller {
     /// Puts the controller together.
-    pub(crate) fn new(parts: Parts) -> Self {
+    pub(crate) fn new(mut parts: Parts) -> Self {
+        let (renewal, metrics) = (parts.renewal, parts.metrics.clone());
+        let keys = parts.mirror.take().map(|mirror| Keys::start(mirror, renewal, metrics));
         let tags = OperatorTags::parse(parts.derive.tags.as_deref().unwrap_or_default());
         Self {
             tags,
             containers: BTreeMap::new(),
             actual: None,
-            desired: BTreeMap::new(),
+            assembly: Assembly::default(),
+            unsettled: false,
             ended: BTreeSet::new(),
             look: look::Look::default(),
             journal: Journal::default(),
             journal_loaded: parts.journal_key.is_none(),
             writing: JoinSet::new(),
+            keys,
             clock: Clock::default(),
             delays: daemon::backoff::delays(),
             failing_since: None,
             refused: BTreeMap::new(),
-            due: false,
+            removed: BTreeMap::new(),
+            strangers: BTreeSet::new(),
+            guests: BTreeSet::new(),
+            due: Due::default(),
             doubting: false,
             believe: false,
             consul_away: None,
             has_answered: false,
             refusal: None,
-            keys_delays: daemon::backoff::delays(),
-            keys_failing_since: None,
             without_commands: false,
             beats: BTreeMap::new(),
             parts,
@@ -163,7 +181,6 @@ impl Controller {
     pub(crate) async fn run(mut self, token: CancellationToken) {
         let wakeups = self.parts.wakeups.clone();
         self.set_resync();
-        self.clock.renewal = Some(Instant::now() + self.parts.renewal);
         loop {
             let deadline = self.deadline();
             tokio::select! {
@@ -177,19 +194,31 @@ impl Controller {
                     }
                 }
                 Some(listed) = self.look.listing.join_next() => self.listed(listed),
-                Some(written) = self.writing.join_next() => self.written(written),
-                () = tokio::time::sleep_until(deadline) => self.tick().await,
+                Some(done) = self.writing.join_next() => self.journal_done(done),
+                () = tokio::time::sleep_until(deadline) => {}
             }
-            self.start_looking();
-            let waits = self.is_collecting() || self.is_pausing();
-            if self.due && !waits {
-                tokio::select! {
-                    () = self.pass() => {}
-                    () = async { token.cancelled().await; tokio::time::sleep(LAST_PASS).await } => break,
+            tokio::select! {
+                () = self.work() => {}
+                () = async { token.cancelled().await; tokio::time::sleep(LAST_PASS).await } => {
+                    // What was under way may have been carried out.
+                    self.actual = None;
+                    break;
                 }
             }
         }
         self.leave().await;
+    }
+
+    /// Does what is due. Timers come first: wake-ups without end must not keep them waiting.
+    async fn work(&mut self) {
+        if self.deadline() <= Instant::now() {
+            self.tick().await;
+        }
+        self.start_looking();
+        let waits = self.is_collecting() || self.is_pausing();
+        if self.due.is_any() && !waits {
+            self.pass().await;
+        }
     }
 
     /// While Consul is away, passes wait for the next retry.
@@ -199,7 +228,7 @@ impl Controller {
 
     /// While many containers wait to be looked at, passes wait a moment for more of them.
     fn is_collecting(&mut self) -> bool {
-        if !self.due || !self.look.is_crowded() {
+        if !self.due.is_any() || !self.look.is_crowded() {
             self.clock.collect = None;
             return false;
         }
@@ -214,8 +243,9 @@ impl Controller {
     fn notice(&mut self, pending: Pending) {
         if pending.consul {
             self.doubt_consul(Doubt::All);
+            self.forget_refusals();
             self.clock.retry = None;
-            self.due = true;
+            self.due.everything = true;
         }
         if pending.everywhere {
             self.look.everywhere = true;
@@ -251,10 +281,9 @@ impl Controller {
             && let Some(container) = &known.container
         {
             if ending::is_ending(signal, &container.stop_signal) {
-                let patience = Duration::from_secs(container.stop_timeout) + STOP_MARGIN;
-                let reason = format!("{DRAINING}the container was sent signal {signal}");
-                known.drain(reason, Instant::now() + patience);
-                self.due = true;
+                let until = Instant::now() + patience(container);
+                known.drain(ending::draining(signal, &container.started_at), until);
+                self.due.containers.insert(id.to_owned());
             }
         } else {
             self.look.killed(id, signal);
@@ -269,11 +298,10 @@ impl Controller {
     }
 
     fn deadline(&self) -> Instant {
-        let Clock { resync, retry, renewal, doubt, journal, keys, collect } = self.clock;
+        let Clock { resync, retry, doubt, journal, collect } = self.clock;
         let drains = self.containers.values().filter_map(Known::drained_until).min();
-        let beat = self.beats.values().min().copied();
-        let soonest =
-            [resync, retry, renewal, doubt, journal, keys, collect, drains, beat, self.look.retry];
+        let beat = self.beats.values().map(|(_, at)| *at).min();
+        let soonest = [resync, retry, doubt, journal, collect, drains, beat, self.look.retry];
         let far = Instant::now() + Duration::from_hours(1);
         soonest.into_iter().flatten().min().unwrap_or(far)
     }
@@ -290,8 +318,8 @@ impl Controller {
             self.look.everywhere = true;
             self.doubting = true;
         }
-        if reached(&mut self.clock.retry) | reached(&mut self.clock.keys) {
-            self.due = true;
+        if reached(&mut self.clock.retry) {
+            self.due.everything = true;
         }
         if reached(&mut self.look.retry) {
             self.look.again();
@@ -299,15 +327,23 @@ impl Controller {
         if reached(&mut self.clock.journal) {
             self.write_journal();
         }
-        for known in self.containers.values_mut() {
-            self.due |= known.end_drain(now);
-        }
-        if reached(&mut self.clock.renewal) {
-            self.clock.renewal = Some(now + self.parts.renewal);
-            self.renew().await;
+        for (id, known) in &mut self.containers {
+            if known.end_drain(now) {
+                self.due.containers.insert(id.clone());
+            }
         }
         self.beat(now).await;
     }
+}
+
+/// Returns how long a container may take to end that was asked to.
+fn patience(container: &Container) -> Duration {
+    Duration::from_secs(container.stop_timeout) + STOP_MARGIN
+}
+
+/// Has something done then, or sooner.
+fn sooner(at: &mut Option<Instant>, then: Instant) {
+    *at = Some(at.map_or(then, |at| at.min(then)));
 }
 
 /// Returns the next pause before a daemon on this machine is tried again: short at first, and

@@ -1,6 +1,7 @@
 //! How containers end: when to drain, and what an exit status means. Pure: no I/O, no clock, no async.
 
 use crate::args::Deregister;
+use crate::model::DRAINING;
 
 /// Linux's numbers for the signals that stop containers, by name.
 const SIGNALS: [(&str, i32); 12] = [
@@ -28,6 +29,19 @@ const LAST_SIGNAL: i64 = 64;
 pub(crate) fn is_ending(signal: &str, stop_signal: &str) -> bool {
     let sent = number(signal);
     sent.is_some() && (sent == number(stop_signal) || sent == number("KILL"))
+}
+
+/// Returns why a container is drained that was sent `signal`. When it started is part of it: to whoever comes after us
+/// that says whether the end that was begun is still to come.
+#[must_use]
+pub(crate) fn draining(signal: &str, started_at: &str) -> String {
+    format!("{DRAINING}the container was sent signal {signal} (it started at {started_at})")
+}
+
+/// Tells whether that is why a container is drained that started then.
+#[must_use]
+pub(crate) fn is_draining(reason: &str, started_at: &str) -> bool {
+    reason.starts_with(DRAINING) && reason.ends_with(&format!("(it started at {started_at})"))
 }
 
 /// Returns why the instances of a container that ended stay registered, `None` if they go.
@@ -68,6 +82,14 @@ mod tests {
         assert!(is_ending("3", "SIGQUIT") && is_ending("SIGKILL", "SIGQUIT"));
         assert!(!is_ending("15", "SIGQUIT") && !is_ending("1", "SIGTERM"));
         assert!(!is_ending("", "SIGTERM") && !is_ending("nonsense", "nonsense"));
+    }
+
+    #[test]
+    fn a_drain_is_known_again_unless_the_container_was_started_since() {
+        let reason = draining("15", "2026-01-01T00:00:00.5Z");
+        assert!(is_draining(&reason, "2026-01-01T00:00:00.5Z"));
+        assert!(!is_draining(&reason, "2026-01-01T00:00:09.5Z"));
+        assert!(!is_draining("draining: registrator stopped", "2026-01-01T00:00:00.5Z"));
     }
 
     #[test]

@@ -1,40 +1,32 @@
 //! The copy of the catalog in Consul's key-value store, held by a session that dies with this node.
 
+mod layout;
+mod task;
+mod wanted;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
-use consul::{AgentService, Client, Query, SessionRequest, TXN_LIMIT, TxnOp, TxnResult};
-use serde_json::{Value, json};
+use consul::{Client, Query, SessionRequest, TXN_LIMIT, TxnOp, TxnResult};
 
-use crate::args::KvFormat;
-use crate::model::{Desired, REGISTERED_TIME};
+pub(crate) use layout::{Layout, Owner};
+pub(crate) use task::keep;
+pub(crate) use wanted::{Want, Wanted, Wants};
+
+use wanted::Order;
+
+/// What Consul says of an operation that the token may not do; it does so for each operation, too.
+const DENIED: &str = "Permission denied";
 
 /// Keys and their values.
-pub(crate) type Keys = BTreeMap<String, Vec<u8>>;
-
-/// Whose keys they are. Nodes may share a host's name by mistake, and hosts a node on purpose.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Owner {
-    /// The name of Consul's node.
-    pub(crate) node: String,
-    /// The name of this host in IDs.
-    pub(crate) host: String,
-}
-
-impl Owner {
-    /// Returns the key of the journal.
-    #[must_use]
-    pub(crate) fn journal(&self, prefix: &str) -> String {
-        let Self { node, host } = self;
-        let name = if node == host { node.clone() } else { format!("{node}:{host}") };
-        format!("{prefix}-events/{name}")
-    }
-}
+type Keys = BTreeMap<String, Arc<[u8]>>;
 
 /// How far what we know of the keys may be wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Doubt {
     /// Not at all.
+    #[default]
     No,
     /// Somebody may have touched those we hold: they are read again, which costs the same however many other nodes
     /// there are.
@@ -47,9 +39,7 @@ pub(crate) enum Doubt {
 #[derive(Debug)]
 pub(crate) struct Mirror {
     client: Client,
-    prefix: String,
-    format: KvFormat,
-    owner: Owner,
+    layout: Layout,
     ttl: Duration,
     session: Option<String>,
     /// What our session holds.
@@ -59,61 +49,22 @@ pub(crate) struct Mirror {
 }
 
 impl Mirror {
-    /// Makes a mirror of `owner`'s instances under `prefix`; nothing is written before [`Mirror::refresh`].
+    /// Makes a mirror that holds nothing yet.
     #[must_use]
-    pub(crate) fn new(
-        client: Client,
-        prefix: String,
-        format: KvFormat,
-        owner: Owner,
-        ttl: Duration,
-    ) -> Self {
-        let held = Keys::new();
-        Self { client, prefix, format, owner, ttl, session: None, held, doubt: Doubt::All }
+    pub(crate) fn new(client: Client, layout: Layout, ttl: Duration) -> Self {
+        Self { client, layout, ttl, session: None, held: Keys::new(), doubt: Doubt::All }
     }
 
-    /// Returns an instance's key.
+    /// Returns where the keys are, and what they hold.
     #[must_use]
-    pub(crate) fn key(&self, desired: &Desired) -> String {
-        format!("{}/{}/{}", self.prefix, desired.registration.name, desired.registration.id)
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.layout
     }
 
-    /// Returns the ID in a key; it may hold slashes itself, the service's name does not.
+    /// Returns how many keys are held.
     #[must_use]
-    pub(crate) fn id<'a>(&self, key: &'a str) -> &'a str {
-        let rest = key.strip_prefix(&self.prefix).unwrap_or(key).trim_start_matches('/');
-        rest.split_once('/').map_or("", |(_, id)| id)
-    }
-
-    /// Returns what an instance's key holds; `registered` is the instance as the agent has it.
-    #[must_use]
-    pub(crate) fn value(&self, desired: &Desired, registered: &AgentService) -> Vec<u8> {
-        // Not when: a registration that is repeated changes nothing, and so writes no key.
-        let meta: BTreeMap<_, _> =
-            registered.meta.iter().filter(|(key, _)| *key != REGISTERED_TIME).collect();
-        match self.format {
-            KvFormat::Addr => format!("{}:{}", registered.address, registered.port).into_bytes(),
-            KvFormat::Json => json!({
-                "id": registered.id,
-                "name": registered.name,
-                "address": registered.address,
-                "port": registered.port,
-                "tags": registered.tags,
-                "meta": meta,
-                "node": self.owner.node,
-                "container": desired.container,
-                "since": desired.since,
-                "health": desired.health(),
-            })
-            .to_string()
-            .into_bytes(),
-        }
-    }
-
-    /// Returns the keys that are written now.
-    #[must_use]
-    pub(crate) fn held(&self) -> &Keys {
-        &self.held
+    pub(crate) fn held(&self) -> usize {
+        self.held.len()
     }
 
     /// Has what is known of the keys confirmed before they are written again.
@@ -121,26 +72,41 @@ impl Mirror {
         self.doubt = self.doubt.max(doubt);
     }
 
-    /// Tells whether something is to be confirmed.
+    /// Returns what is to be confirmed.
     #[must_use]
-    pub(crate) fn is_doubted(&self) -> bool {
-        self.doubt != Doubt::No
+    pub(crate) fn doubted(&self) -> Doubt {
+        self.doubt
     }
 
-    /// Makes sure of a session, and learns what it holds. `ours` tells of a key's last part
-    /// whether it is an instance of ours: so the session of a run before this one is found, and
-    /// taken over rather than waited for.
-    pub(crate) async fn refresh(
-        &mut self,
-        ours: impl Fn(&str) -> bool,
-    ) -> Result<(), consul::Error> {
+    /// Makes the keys what is wanted of them, all of them if what is known was in doubt; returns how many another
+    /// session holds: another node registers the same ID.
+    pub(crate) async fn bring_about(&mut self, order: &Order) -> Result<usize, consul::Error> {
+        let everything = self.doubt != Doubt::No;
         match self.doubt {
             Doubt::No => {}
             Doubt::Ours => self.read_held().await?,
-            Doubt::All => self.list(ours).await?,
+            Doubt::All => self.list().await?,
         }
         self.doubt = Doubt::No;
-        Ok(())
+        self.delete(&self.surplus(&order.wants, everything)).await?;
+        let wanted = order.wants.values().flatten().filter_map(|want| match want {
+            Want::Is(key, value) if self.held.get(key) != Some(value) => {
+                Some((key.clone(), value.clone()))
+            }
+            _ => None,
+        });
+        self.write(wanted.collect()).await
+    }
+
+    /// Returns the keys that are held, and must not be.
+    fn surplus(&self, wants: &Wants, everything: bool) -> Vec<String> {
+        let stays = |key: &String| match wants.get(self.layout.id(key)) {
+            Some(Some(Want::Is(wanted, _))) => wanted == key,
+            Some(Some(Want::Any)) => true,
+            Some(None) => false,
+            None => !everything,
+        };
+        self.held.keys().filter(|key| !stays(key)).cloned().collect()
     }
 
     /// Reads again what we hold, as it is now.
@@ -153,7 +119,7 @@ impl Mirror {
             match self.client.txn(&reads).await? {
                 TxnResult::Done(pairs) => {
                     let pairs = pairs.into_iter().filter(|pair| pair.session == self.session);
-                    held.extend(pairs.map(|pair| (pair.key, pair.value)));
+                    held.extend(pairs.map(|pair| (pair.key, pair.value.into())));
                     keys = rest;
                 }
                 // One that is missing has none of them read.
@@ -173,47 +139,44 @@ impl Mirror {
     }
 
     /// Lists the keys of all nodes for those that are ours, and makes sure of a session.
-    async fn list(&mut self, ours: impl Fn(&str) -> bool) -> Result<(), consul::Error> {
-        let prefix = format!("{}/", self.prefix);
+    async fn list(&mut self) -> Result<(), consul::Error> {
+        let prefix = format!("{}/", self.layout.prefix);
         let pairs = self.client.kv_list(&prefix, &Query::default()).await?.value;
         if self.session.is_none() {
-            let mut sessions: Vec<_> = pairs
-                .iter()
-                .filter(|pair| self.is_ours(pair, &ours))
-                .filter_map(|pair| pair.session.clone())
-                .collect();
-            sessions.sort();
-            sessions.dedup();
-            for session in sessions {
-                if self.session.is_none() && self.client.session_renew(&session).await? {
-                    self.session = Some(session);
-                } else {
-                    self.client.session_destroy(&session).await?;
-                }
-            }
+            self.take_over(pairs.iter().filter_map(|pair| pair.session.as_ref()).collect()).await?;
         }
         if self.session.is_none() {
-            let name = format!("registrator {}", self.owner.host);
+            let name = self.layout.owner.session();
             let request = SessionRequest { name, ttl: self.ttl, ..SessionRequest::default() };
             self.session = Some(self.client.session_create(&request).await?);
         }
         self.held = pairs
             .into_iter()
             .filter(|pair| pair.session == self.session)
-            .map(|pair| (pair.key, pair.value))
+            .map(|pair| (pair.key, pair.value.into()))
             .collect();
         Ok(())
     }
 
-    fn is_ours(&self, pair: &consul::KvPair, ours: impl Fn(&str) -> bool) -> bool {
-        match serde_json::from_slice::<Value>(&pair.value) {
-            Ok(value @ Value::Object(_)) => {
-                let is =
-                    |at: &str, name: &str| value.pointer(at).and_then(Value::as_str) == Some(name);
-                is("/node", &self.owner.node) && is("/meta/registrator-host", &self.owner.host)
-            }
-            _ => ours(self.id(&pair.key)),
+    /// Takes over the session of a run before this one rather than wait for its end. Whose a session is, Consul tells;
+    /// what its keys hold does not, as hosts may name their instances alike.
+    async fn take_over(&mut self, holders: BTreeSet<&String>) -> Result<(), consul::Error> {
+        if holders.is_empty() {
+            return Ok(());
         }
+        let owner = &self.layout.owner;
+        for session in self.client.node_sessions(&owner.node).await? {
+            let ours = session.node == owner.node && session.name == owner.session();
+            if !ours || !holders.contains(&session.id) {
+                continue;
+            }
+            if self.session.is_none() && self.client.session_renew(&session.id).await? {
+                self.session = Some(session.id);
+            } else {
+                self.client.session_destroy(&session.id).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Says that we live; `false` if the session ended all the same, and everything must be
@@ -235,12 +198,13 @@ impl Mirror {
         }
     }
 
-    /// Deletes keys.
-    pub(crate) async fn delete(&mut self, keys: &[String]) -> Result<(), consul::Error> {
+    async fn delete(&mut self, keys: &[String]) -> Result<(), consul::Error> {
         for keys in keys.chunks(TXN_LIMIT) {
             let operations: Vec<_> =
                 keys.iter().map(|key| TxnOp::Delete { key: key.clone() }).collect();
-            self.client.txn(&operations).await?;
+            if let TxnResult::Refused(reasons) = self.client.txn(&operations).await? {
+                return Err(refusal(&reasons));
+            }
             for key in keys {
                 self.held.remove(key);
             }
@@ -248,12 +212,10 @@ impl Mirror {
         Ok(())
     }
 
-    /// Writes those of `keys` that are not yet written so, and returns how many another session
-    /// holds: another node registers the same ID.
-    pub(crate) async fn write(&mut self, keys: Keys) -> Result<usize, consul::Error> {
+    /// Writes keys, and returns how many another session holds.
+    async fn write(&mut self, keys: Keys) -> Result<usize, consul::Error> {
         let Some(session) = self.session.clone() else { return Ok(0) };
-        let mut wanted: Vec<_> =
-            keys.into_iter().filter(|(key, value)| self.held.get(key) != Some(value)).collect();
+        let mut wanted: Vec<_> = keys.into_iter().collect();
         let mut refused = 0;
         while !wanted.is_empty() {
             let rest = wanted.split_off(wanted.len().min(TXN_LIMIT));
@@ -261,7 +223,7 @@ impl Mirror {
                 .iter()
                 .map(|(key, value)| TxnOp::Lock {
                     key: key.clone(),
-                    value: value.clone(),
+                    value: value.to_vec(),
                     session: session.clone(),
                 })
                 .collect();
@@ -272,12 +234,13 @@ impl Mirror {
                         self.forget();
                         return Ok(refused);
                     }
+                    if reasons.iter().any(|(_, reason)| reason.contains(DENIED)) {
+                        return Err(refusal(&reasons));
+                    }
+                    let places: BTreeSet<_> = reasons.iter().map(|(place, _)| *place).collect();
                     let before = wanted.len();
-                    let mut place = 0;
-                    wanted.retain(|_| {
-                        place += 1;
-                        !reasons.iter().any(|(refused, _)| *refused == place - 1)
-                    });
+                    let mut place = 0..;
+                    wanted.retain(|_| !place.next().is_some_and(|place| places.contains(&place)));
                     // Nothing would change by trying again what was refused for no reason.
                     if wanted.len() == before {
                         wanted.clear();
@@ -299,4 +262,11 @@ impl Mirror {
         self.session = None;
         self.doubt = Doubt::All;
     }
+}
+
+/// Returns the error of a transaction that was refused.
+fn refusal(reasons: &[(usize, String)]) -> consul::Error {
+    let message = reasons.first().map_or("it was refused", |(_, reason)| reason).to_owned();
+    let status = if message.contains(DENIED) { 403 } else { 409 };
+    consul::Error::Status { status, path: "txn".into(), message }
 }

@@ -173,6 +173,17 @@ impl Actual {
             && meta.get(HOST).is_some_and(|owner| owner == host)
     }
 
+    /// Tells whether it is what a registrator of another host registered, for another container than `desired` is: two
+    /// hosts claim one ID. The same container was ours under another name.
+    #[must_use]
+    pub fn is_anothers(&self, host: &str, desired: &Desired) -> bool {
+        let (meta, wanted) = (&self.service.meta, &desired.registration.meta);
+        let foreign = meta.get(MANAGED_BY).is_some_and(|by| by == OURSELVES)
+            && meta.get(HOST).is_some_and(|owner| owner != host);
+        let container = meta.get(CONTAINER).filter(|container| !container.is_empty());
+        foreign && (container.is_none() || container != wanted.get(CONTAINER))
+    }
+
     /// Tells whether it is what `desired` says, states of checks and maintenance aside.
     #[must_use]
     pub fn matches(&self, desired: &Desired) -> bool {

@@ -23,12 +23,12 @@ pub enum Action {
 
 /// Returns the changes that turn `actual` into `desired`.
 ///
-/// Removed is only what `host` owns, and what is not in `kept`. Maintenance that somebody else
-/// began is left as it is, and begun again where a registration ends it.
+/// Removed is only what `host` owns, and what is not in `kept`; what another host's registrator registered is not
+/// replaced either. Maintenance that somebody else began is left as it is, and begun again where a registration ends it.
 #[must_use]
-pub fn plan(
-    desired: &BTreeMap<String, Arc<Desired>>,
-    actual: &BTreeMap<String, Actual>,
+pub fn plan<'a>(
+    desired: impl IntoIterator<Item = (&'a String, &'a Arc<Desired>)>,
+    actual: impl IntoIterator<Item = (&'a String, &'a Actual)>,
     host: &str,
     kept: &BTreeSet<String>,
 ) -> Vec<Action> {
@@ -36,6 +36,7 @@ pub fn plan(
     let mut additions = Vec::new();
     for (id, desired, actual) in pairs(desired, actual) {
         match (desired, actual) {
+            (Some(desired), Some(actual)) if actual.is_anothers(host, desired) => {}
             (Some(desired), actual) => changes(id, desired, actual, &mut additions),
             (None, Some(actual)) if !kept.contains(id) && actual.is_owned_by(host) => {
                 actions.push(Action::Deregister(id.clone()));
@@ -150,6 +151,10 @@ mod tests {
             let none = BTreeSet::new();
             let world = apply(&plan(&desired, &actual, HOST, &none), &actual);
             for (id, wanted) in &desired {
+                if let Some(other) = actual.get(id).filter(|one| one.is_anothers(HOST, wanted)) {
+                    prop_assert_eq!(&world[id], other);
+                    continue;
+                }
                 prop_assert!(world[id].matches(wanted), "{id}");
                 for (check, beat) in &wanted.beats {
                     prop_assert!(world[id].checks[check].matches(beat));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use consul::{CheckDefinition, Registration, ServiceAddress, Status, Weights};
 use services::{Check, CheckKind, Container, DockerHealth, Instance};
 
-use crate::model::{Actual, Beat, CONTAINER, Desired, EVENT_TIME, HASH};
+use crate::model::{Actual, Beat, Desired, EVENT_TIME, HASH};
 use crate::units::spelled;
 
 /// The name of the check that shows Docker's own health check, and whether a container is paused.
@@ -69,16 +69,16 @@ pub(crate) fn desired(
     desired
 }
 
-/// Returns how an instance must be registered whose container ended badly: as it is, but critical.
+/// Returns how an instance must be registered whose container (by its full ID) ended badly: as it is, but critical.
 #[must_use]
-pub(crate) fn tombstone(actual: &Actual, reason: &str) -> Desired {
+pub(crate) fn tombstone(actual: &Actual, container: &str, since: &str, reason: &str) -> Desired {
     let service = actual.service.clone();
     let health = DockerHealth { status: services::Status::Critical, note: reason.to_owned() };
     let (check, beat) = health_check(&service.id, &health);
     let mut meta = service.meta;
     meta.remove(HASH);
     let mut desired = Desired {
-        container: meta.get(CONTAINER).cloned().unwrap_or_default(),
+        container: container.to_owned(),
         beats: BTreeMap::from([(check.id.clone(), beat)]),
         registration: Registration {
             id: service.id,
@@ -92,7 +92,7 @@ pub(crate) fn tombstone(actual: &Actual, reason: &str) -> Desired {
             enable_tag_override: service.enable_tag_override,
             checks: vec![check],
         },
-        since: String::new(),
+        since: since.to_owned(),
         maintenance: None,
     };
     desired.seal();

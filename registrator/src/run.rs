@@ -18,7 +18,7 @@ use crate::args::{Args, Command, Derive};
 use crate::controller::{Controller, Parts, chain, neighbour_pause};
 use crate::docker::Engine;
 use crate::metrics::Metrics;
-use crate::mirror::{Mirror, Owner};
+use crate::mirror::{Layout, Mirror, Owner};
 use crate::wakeups::Wakeups;
 use crate::{acl, list, watch as watchers};
 
@@ -215,8 +215,8 @@ async fn serve(
     let journal_key = prefix.as_ref().map(|prefix| owner.journal(prefix));
     let mirror = prefix.as_ref().map(|prefix| {
         let format = args.mirror.format(kv_prefix);
-        let ttl = args.mirror.ttl;
-        Mirror::new(client.clone(), prefix.clone(), format, owner.clone(), ttl)
+        let layout = Layout { prefix: prefix.clone(), format, owner: owner.clone() };
+        Mirror::new(client.clone(), layout, args.mirror.ttl)
     });
     Controller::new(Parts {
         renewal: args.mirror.ttl_refresh.unwrap_or(args.mirror.ttl / 3).max(Duration::from_secs(1)),

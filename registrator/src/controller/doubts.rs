@@ -6,13 +6,17 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Controller, DOUBT, chain};
+use super::scope::Scope;
+use super::{Controller, DOUBT, chain, sooner};
 use crate::guard;
 use crate::model::{Actual, CONTAINER, Desired};
 use crate::plan::{Action, pairs};
 
-/// How long what Consul refuses for good is left alone, unless it changes.
-const REFUSAL_PAUSE: Duration = Duration::from_secs(30);
+/// How long what Consul refused is left alone, unless it changes: it may pass by itself, such as an election, or a token
+/// that is not yet known everywhere.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// How long at the most, after it was refused again and again.
+const LAST_PAUSE: Duration = Duration::from_secs(30);
 
 /// What an agent says that must not run commands.
 const SCRIPTS_DISABLED: &str = "Scripts are disabled";
@@ -20,30 +24,50 @@ const SCRIPTS_DISABLED: &str = "Scripts are disabled";
 /// What Consul refused to register.
 #[derive(Debug)]
 pub(crate) struct Refusal {
-    pub(super) desired: Arc<Desired>,
+    desired: Arc<Desired>,
     error: String,
+    pause: Duration,
     until: Instant,
 }
 
+/// What must not be removed now.
+pub(super) struct Kept {
+    /// By ID.
+    pub(super) ids: BTreeSet<String>,
+    /// Whether some of it may have to be a moment later, when its container has been looked at.
+    pub(super) for_now: bool,
+}
+
 impl Controller {
-    /// Returns what must not be removed now: instances of containers that were not yet looked at,
-    /// and without --cleanup those of containers that nobody saw ending.
-    pub(super) fn kept(&self, actual: &BTreeMap<String, Actual>) -> BTreeSet<String> {
-        let stays = |actual: &Actual| {
-            let Some(short) = container(actual) else { return !self.parts.keep.cleanup };
-            self.look.is_pending(short) || (!self.parts.keep.cleanup && !self.is_confirmed(short))
-        };
-        pairs(&self.desired, actual)
-            .filter_map(|(id, desired, actual)| {
-                let actual = actual.filter(|_| desired.is_none())?;
-                (actual.is_owned_by(&self.parts.node.name) && stays(actual)).then(|| id.clone())
-            })
-            .collect()
+    /// Returns what must not be removed now: instances of containers that were not yet looked at, without --cleanup
+    /// those of containers that nobody saw ending, and those that another registrator puts back.
+    pub(super) fn kept(&self, scope: &Scope, actual: &BTreeMap<String, Actual>) -> Kept {
+        let mut kept = Kept { ids: BTreeSet::new(), for_now: false };
+        for (id, desired, actual) in pairs(scope.of(&self.assembly.desired), scope.of(actual)) {
+            let Some(actual) = actual.filter(|_| desired.is_none()) else { continue };
+            if !actual.is_owned_by(&self.parts.node.name) {
+                continue;
+            }
+            let short = container(actual);
+            let waits = short.is_some_and(|short| self.is_awaited(short));
+            let unseen = !short.is_some_and(|short| self.is_confirmed(short));
+            if waits || (unseen && (!self.parts.keep.cleanup || self.strangers.contains(id))) {
+                kept.ids.insert(id.clone());
+                kept.for_now |= waits;
+            }
+        }
+        kept
+    }
+
+    /// Tells whether a container is still to be looked at, or the one whose network it uses.
+    fn is_awaited(&self, short: &str) -> bool {
+        self.look.is_pending(short) || self.guests.iter().any(|id| id.starts_with(short))
     }
 
     /// Tells whether Docker itself said of this very container that it ended or changed.
     fn is_confirmed(&self, short: &str) -> bool {
-        self.ended.contains(short) || self.containers.keys().any(|id| id.starts_with(short))
+        let known = self.containers.range(short.to_owned()..).next();
+        self.ended.contains(short) || known.is_some_and(|(id, _)| id.starts_with(short))
     }
 
     /// Takes the removals out if there are suspiciously many that nobody confirmed, and has Docker
@@ -77,16 +101,46 @@ impl Controller {
         }
     }
 
+    /// Returns the container of an instance that is to go, if Docker does not know it.
+    pub(super) fn unknown_container(&self, id: &str) -> Option<String> {
+        let short = container(self.actual.as_ref()?.get(id)?)?;
+        (!self.is_confirmed(short)).then(|| short.to_owned())
+    }
+
+    /// Finds out whether somebody puts back what we removed because no container of ours is behind it: another
+    /// registrator under our host's name. Two of them would remove each other's instances for ever.
+    pub(super) fn look_for_strangers(&mut self) {
+        let Some(actual) = &self.actual else { return };
+        self.strangers.retain(|id| actual.contains_key(id));
+        for (id, one) in actual {
+            let removed = self.removed.get(id).map(String::as_str);
+            let back = one.is_owned_by(&self.parts.node.name) && removed.is_some();
+            if back && removed == container(one) && self.strangers.insert(id.clone()) {
+                tracing::error!(
+                    id,
+                    host = self.parts.node.name,
+                    "another registrator at this agent has our host's name and registers its containers as ours: \
+                     give each a --hostname of its own; until then this instance is left to it",
+                );
+                self.parts.metrics.warnings.inc();
+            }
+        }
+    }
+
     /// Leaves out what Consul refused a moment ago, unless it has changed since.
     pub(super) fn leave_refused(&mut self, actions: &mut Vec<Action>) {
         let now = Instant::now();
-        let desired = &self.desired;
+        let desired = &self.assembly.desired;
         self.refused.retain(|id, refusal| desired.get(id) == Some(&refusal.desired));
-        actions.retain(|action| match action {
-            Action::Register(one) => {
-                self.refused.get(&one.registration.id).is_none_or(|refusal| refusal.until <= now)
+        let (refused, retry) = (&self.refused, &mut self.clock.retry);
+        actions.retain(|action| {
+            let Action::Register(one) = action else { return true };
+            let refusal = refused.get(&one.registration.id);
+            let until = refusal.map(|refusal| refusal.until).filter(|until| *until > now);
+            if let Some(until) = until {
+                sooner(retry, until);
             }
-            _ => true,
+            until.is_none()
         });
     }
 
@@ -107,19 +161,28 @@ impl Controller {
             );
             self.without_commands = true;
             self.derive_all();
-            self.due = true;
             return Ok(());
         }
         let id = desired.registration.id.clone();
-        let text = chain(&error);
-        if self.refused.get(&id).is_none_or(|refusal| refusal.error != text) {
-            tracing::warn!(id, error = text, "consul refuses to register it, will retry");
+        let error = chain(&error);
+        let before = self.refused.get(&id);
+        if before.is_none_or(|refusal| refusal.error != error) {
+            tracing::warn!(id, error, "consul refuses to register it, will retry");
             self.parts.metrics.warnings.inc();
         }
-        let until = Instant::now() + REFUSAL_PAUSE;
-        self.clock.retry.get_or_insert(until);
-        self.refused.insert(id, Refusal { desired, error: text, until });
+        let pause = before.map_or(FIRST_PAUSE, |refusal| (refusal.pause * 2).min(LAST_PAUSE));
+        let until = Instant::now() + pause;
+        sooner(&mut self.clock.retry, until);
+        self.refused.insert(id, Refusal { desired, error, pause, until });
         Ok(())
+    }
+
+    /// Forgets what Consul refused: it may be another one now.
+    pub(super) fn forget_refusals(&mut self) {
+        self.refused.clear();
+        if std::mem::take(&mut self.without_commands) {
+            self.derive_all();
+        }
     }
 }
 

@@ -1,111 +1,86 @@
-//! The keys of a pass: deleted before their instances go, written after they came.
+//! The keys, as the loop sees them: it says what they must be, and waits for them only where something goes.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use super::Controller;
-use crate::mirror::Keys;
-use crate::plan::Action;
+use super::scope::Scope;
+use crate::metrics::Metrics;
+use crate::mirror::{self, Doubt, Layout, Mirror, Want, Wanted, Wants};
+
+/// How long an instance that goes waits for its key to go first.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// The keys, and the task that writes them.
+pub(super) struct Keys {
+    layout: Layout,
+    wanted: Arc<Wanted>,
+    /// How far what is known of them may be wrong; said with the next look at everything.
+    doubt: Doubt,
+    task: JoinSet<Mirror>,
+    stop: CancellationToken,
+}
+
+impl Keys {
+    /// Starts the task.
+    pub(super) fn start(mirror: Mirror, renewal: Duration, metrics: Metrics) -> Self {
+        let (layout, wanted) = (mirror.layout().clone(), Arc::<Wanted>::default());
+        let (mut task, stop) = (JoinSet::new(), CancellationToken::new());
+        task.spawn(mirror::keep(mirror, wanted.clone(), renewal, metrics, stop.clone()));
+        // A run before this one may have left some.
+        Self { layout, wanted, doubt: Doubt::All, task, stop }
+    }
+
+    /// Has what is known of the keys confirmed.
+    pub(super) fn doubt(&mut self, doubt: Doubt) {
+        self.doubt = self.doubt.max(doubt);
+    }
+
+    /// Returns how many are held.
+    pub(super) fn held(&self) -> usize {
+        self.wanted.progress().held
+    }
+
+    /// Waits a moment until they are what they must be.
+    pub(super) async fn caught_up(&self) {
+        self.wanted.caught_up(PATIENCE).await;
+    }
+
+    /// Ends the session, and with it the keys.
+    pub(super) async fn end(&mut self) -> Result<(), consul::Error> {
+        self.stop.cancel();
+        match self.task.join_next().await {
+            Some(Ok(mut mirror)) => mirror.end().await,
+            _ => Ok(()),
+        }
+    }
+}
 
 impl Controller {
-    /// Deletes the keys of what goes; tells whether all must be compared afterwards, or `None` if the keys are to be
-    /// left alone until they are tried again.
-    pub(super) async fn prepare_keys(&mut self, actions: &[Action]) -> Option<bool> {
-        if self.clock.keys.is_some() {
-            return None;
-        }
-        let prepared = async {
-            let everything = self.refresh_mirror().await?;
-            self.remove_keys(actions, everything).await?;
-            Ok(everything)
-        };
-        match prepared.await {
-            Ok(everything) => Some(everything),
-            Err(error) => {
-                self.keys_done(Err(error));
-                None
+    /// Says what the keys must be once the instances in `gone` are no longer there.
+    pub(super) fn want_keys(&mut self, scope: &Scope, gone: &BTreeSet<&str>) {
+        let (Some(keys), Some(actual)) = (&mut self.keys, &self.actual) else { return };
+        let (desired, host) = (&self.assembly.desired, &self.parts.node.name);
+        let want = |id: &String| {
+            let registered = actual.get(id).filter(|_| !gone.contains(id.as_str()))?;
+            match desired.get(id) {
+                Some(one) if registered.is_anothers(host, one) => None,
+                Some(one) => {
+                    let (key, value) = keys.layout.pair(one, &registered.service);
+                    Some(Want::Is(key, value))
+                }
+                None => registered.is_owned_by(host).then_some(Want::Any),
             }
-        }
-    }
-
-    /// Asks what the keys are, if that is not known; tells whether all must be compared.
-    async fn refresh_mirror(&mut self) -> Result<bool, consul::Error> {
-        let Some(mirror) = &mut self.parts.mirror else { return Ok(false) };
-        if !mirror.is_doubted() {
-            return Ok(false);
-        }
-        let (desired, actual) = (&self.desired, &self.actual);
-        let host = &self.parts.node.name;
-        mirror
-            .refresh(|id| {
-                let owned = actual.as_ref().and_then(|actual| actual.get(id));
-                desired.contains_key(id) || owned.is_some_and(|one| one.is_owned_by(host))
-            })
-            .await?;
-        Ok(true)
-    }
-
-    /// Deletes the keys of instances that go or change their name, and (`everything`) of those that
-    /// are not there.
-    async fn remove_keys(
-        &mut self,
-        actions: &[Action],
-        everything: bool,
-    ) -> Result<(), consul::Error> {
-        let Some(mirror) = &mut self.parts.mirror else { return Ok(()) };
-        let concerned: BTreeSet<&str> = actions
-            .iter()
-            .filter_map(|action| match action {
-                Action::Deregister(id) => Some(id.as_str()),
-                Action::Register(desired) => Some(desired.registration.id.as_str()),
-                _ => None,
-            })
-            .collect();
-        if concerned.is_empty() && !everything {
-            return Ok(());
-        }
-        let actual = self.actual.as_ref();
-        let keys: Vec<_> = mirror
-            .held()
-            .keys()
-            .filter(|key| {
-                let id = mirror.id(key);
-                let concerned = concerned.contains(id);
-                if !concerned && !everything {
-                    return false;
-                }
-                match self.desired.get(id) {
-                    Some(desired) => **key != mirror.key(desired),
-                    // What is still registered is not yet looked at.
-                    None => concerned || actual.is_some_and(|all| !all.contains_key(id)),
-                }
-            })
-            .cloned()
-            .collect();
-        if keys.is_empty() { Ok(()) } else { mirror.delete(&keys).await }
-    }
-
-    /// Writes the keys of the instances that were touched, or of all.
-    pub(super) async fn write_keys(
-        &mut self,
-        touched: &BTreeSet<String>,
-        everything: bool,
-    ) -> Result<(), consul::Error> {
-        let (Some(mirror), Some(actual)) = (&mut self.parts.mirror, &self.actual) else {
-            return Ok(());
         };
-        let all = self.desired.keys().filter(|_| everything);
-        let keys: Keys = all
-            .chain(touched.iter().filter(|_| !everything))
-            .filter_map(|id| Some((self.desired.get(id)?, actual.get(id)?)))
-            .map(|(desired, actual)| (mirror.key(desired), mirror.value(desired, &actual.service)))
-            .collect();
-        let others = mirror.write(keys).await?;
-        if others > 0 {
-            tracing::warn!(keys = others, "another node holds keys of the same IDs, they stay its");
-        }
-        if mirror.is_doubted() {
-            self.due = true;
-        }
-        Ok(())
+        let (wants, everything): (Wants, bool) = match scope {
+            Scope::Everything => (actual.keys().map(|id| (id.clone(), want(id))).collect(), true),
+            Scope::Of(ids) => (ids.iter().map(|id| (id.clone(), want(id))).collect(), false),
+        };
+        let doubt = if everything { std::mem::take(&mut keys.doubt) } else { Doubt::No };
+        keys.wanted.say(wants, everything, doubt);
     }
 }

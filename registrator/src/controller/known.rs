@@ -17,6 +17,8 @@ pub(crate) struct Known {
     pub(crate) container: Option<Container>,
     /// Why its instances stay although it ended.
     pub(crate) tombstone: Option<String>,
+    /// When it started last, if it ended.
+    pub(crate) since: String,
     /// What the operator's tag templates give for it.
     pub(crate) tags: Vec<String>,
     pub(crate) instances: Vec<Instance>,
@@ -28,15 +30,17 @@ pub(crate) struct Known {
     /// What was said about it already.
     pub(crate) warnings: BTreeSet<String>,
     drain: Option<(String, Instant)>,
+    /// Whether its instances were compared at least once.
+    pub(crate) met: bool,
     /// What was wanted of one that has ended: its agent may forget it.
     pub(crate) left: Vec<Arc<Desired>>,
 }
 
 impl Known {
     /// Returns this container after its end; its instances stay for this reason.
-    pub(crate) fn buried(self, tombstone: Option<String>) -> Self {
+    pub(crate) fn buried(self, tombstone: Option<String>, since: String) -> Self {
         let left = if self.desired.is_empty() { self.left } else { self.desired };
-        Self { tombstone, left, ..Self::default() }
+        Self { tombstone, since, left, ..Self::default() }
     }
 
     /// Replaces the instances, `without_commands` leaving out checks that the agent would refuse.

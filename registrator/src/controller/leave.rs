@@ -1,77 +1,95 @@
 //! The end: what becomes of the instances when we stop; and the state, printed on a signal.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use super::{Controller, LAST_PASS, chain};
+use futures_util::stream::{self, StreamExt};
+
+use super::pass::AT_A_TIME;
+use super::{Controller, chain};
 use crate::args::OnExit;
 use crate::model::DRAINING;
+
+/// How long leaving the instances as wanted may take: with the last pass and the journal less than the ten seconds that
+/// Docker waits before it kills.
+const LEAVING: Duration = Duration::from_secs(4);
+/// How long ending the session may take, which must not cost the instances their time.
+const ENDING: Duration = Duration::from_secs(1);
+/// How long the last entries of the journal may take.
+const JOURNAL: Duration = Duration::from_secs(1);
 
 impl Controller {
     /// Leaves the instances as the flags say.
     pub(super) async fn leave(mut self) {
-        if self.actual.is_none() && self.parts.keep.on_exit != OnExit::Keep {
-            match tokio::time::timeout(LAST_PASS, self.ask()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => {
-                    tracing::warn!(error = chain(&error), "nothing is left as --on-exit says");
-                }
-                Err(_) => {
-                    tracing::warn!("consul does not answer: nothing is left as --on-exit says");
-                }
-            }
+        if tokio::time::timeout(LEAVING, self.leave_instances()).await.is_err() {
+            tracing::warn!("consul does not answer: not all is left as --on-exit says");
         }
-        let owned = self.actual.take().unwrap_or_default().into_iter();
-        let owned: Vec<_> = owned
-            .filter(|(_, actual)| actual.is_owned_by(&self.parts.node.name))
-            .map(|(id, _)| id)
-            .collect();
-        let client = &self.parts.client;
-        let left = match self.parts.keep.on_exit {
-            OnExit::Keep => Ok(()),
-            OnExit::Deregister => {
-                async {
-                    if let Some(mirror) = &mut self.parts.mirror {
-                        mirror.end().await?;
-                    }
-                    for id in &owned {
-                        client.deregister(id).await?;
-                    }
-                    Ok(())
+        if tokio::time::timeout(JOURNAL, self.finish_journal()).await.is_err() {
+            tracing::debug!("the journal's last entries are not written");
+        }
+    }
+
+    async fn leave_instances(&mut self) {
+        let on_exit = self.parts.keep.on_exit;
+        let mut errors = Vec::new();
+        match &mut self.keys {
+            Some(keys) if on_exit == OnExit::Deregister => {
+                if let Ok(ended) = tokio::time::timeout(ENDING, keys.end()).await {
+                    errors.extend(ended.err());
+                } else {
+                    tracing::warn!("the keys are not removed, they go by themselves");
                 }
-                .await
             }
-            OnExit::Maintenance => {
-                async {
-                    for id in &owned {
-                        client
-                            .maintenance(id, Some(&format!("{DRAINING}registrator stopped")))
-                            .await?;
-                    }
-                    Ok::<_, consul::Error>(())
-                }
-                .await
-            }
+            Some(keys) => keys.caught_up().await,
+            None => {}
+        }
+        if on_exit == OnExit::Keep {
+            return;
+        }
+        if self.actual.is_none()
+            && let Err(error) = self.ask().await
+        {
+            tracing::warn!(error = chain(&error), "nothing is left as --on-exit says");
+            return;
+        }
+        let (client, host) = (&self.parts.client, &self.parts.node.name);
+        let owned = self.actual.iter().flatten().filter(|(_, actual)| actual.is_owned_by(host));
+        let reason = format!("{DRAINING}registrator stopped");
+        let leave = async |id: &String| match on_exit {
+            OnExit::Deregister => client.deregister(id).await,
+            _ => client.maintenance(id, Some(&reason)).await,
         };
-        if let Err(error) = left {
-            tracing::warn!(error = chain(&error), "not all instances were left as --on-exit says");
+        let left: Vec<_> = stream::iter(owned.map(|(id, _)| leave(id)))
+            .buffer_unordered(AT_A_TIME)
+            .collect()
+            .await;
+        errors.extend(left.into_iter().filter_map(Result::err));
+        if let Some(error) = errors.first() {
+            let (failed, error) = (errors.len(), chain(error));
+            tracing::warn!(failed, error, "not all instances were left as --on-exit says");
         }
-        if self.journal.changed {
+    }
+
+    /// Writes what the journal does not yet hold: it may have to be read first.
+    async fn finish_journal(&mut self) {
+        for _ in 0..3 {
+            while let Some(done) = self.writing.join_next().await {
+                self.journal_done(done);
+            }
             self.write_journal();
         }
-        let _ = tokio::time::timeout(LAST_PASS, self.writing.join_all()).await;
     }
 
     /// Prints the state.
     pub(super) fn dump(&self) {
-        let held = self.parts.mirror.as_ref().map_or(0, |mirror| mirror.held().len());
         let state = serde_json::json!({
             "node": self.parts.node.name,
             "containers": self.containers.iter().map(|(id, known)| (id.clone(), known.summary()))
                 .collect::<BTreeMap<_, _>>(),
-            "desired": self.desired.values().map(|one| crate::list::shown(&one.registration))
+            "desired": self.assembly.desired.values().map(|one| crate::list::shown(&one.registration))
                 .collect::<Vec<_>>(),
             "actual": self.actual.as_ref().map(|all| all.keys().collect::<Vec<_>>()),
-            "keys": held,
+            "keys": self.keys.as_ref().map_or(0, super::keys::Keys::held),
             "ended": self.ended,
             "consul_away": self.consul_away.map(|since| since.elapsed().as_secs()),
             "looking_at": self.look.summary(),

@@ -246,13 +246,32 @@ impl Controller {
             }
             self.look.fingerprints.insert(one.id.clone(), one.fingerprint);
         }
-        let super::look::Look { fingerprints, busy, newer, .. } = &self.look;
-        self.containers.retain(|id, _| {
-            fingerprints.contains_key(id) || busy.contains_key(id) || newer.contains(id)
-        });
+        self.forget_unlisted();
         self.look.listed = true;
+        for guest in self.guests.iter().cloned().collect::<Vec<_>>() {
+            self.derive(&guest);
+        }
         self.believe = std::mem::take(&mut self.doubting);
-        self.due = true;
+        self.due.everything = true;
+    }
+
+    /// Forgets the containers that are neither in the list nor newer than it.
+    fn forget_unlisted(&mut self) {
+        let Look { fingerprints, busy, newer, .. } = &self.look;
+        let gone: Vec<_> = self
+            .containers
+            .keys()
+            .filter(|id| {
+                let listed = fingerprints.contains_key(*id);
+                !listed && !busy.contains_key(*id) && !newer.contains(*id)
+            })
+            .cloned()
+            .collect();
+        for id in gone {
+            let known = self.containers.remove(&id).and_then(|known| known.container);
+            self.guests.remove(&id);
+            self.derive_guests(&id, &known.map(|container| container.name).unwrap_or_default());
+        }
     }
 
     pub(crate) fn inspected(&mut self, done: Result<Inspected, JoinError>) {
@@ -292,7 +311,7 @@ impl Controller {
 
     /// Takes over what Docker says about a container.
     fn learn(&mut self, id: &str, found: Option<Found>, event_time: Option<i64>) {
-        self.due = true;
+        self.due.containers.insert(id.to_owned());
         self.look.fresh += 1;
         self.look.newer.insert(id.to_owned());
         let short = id.get(..12).unwrap_or(id).to_owned();
@@ -306,7 +325,7 @@ impl Controller {
             None => None,
         };
         match found {
-            Some((container, document)) if container.running => {
+            Some((mut container, document)) if container.running => {
                 self.ended.remove(&short);
                 let known = self.containers.entry(id.to_owned()).or_default();
                 known.tombstone = None;
@@ -318,6 +337,7 @@ impl Controller {
                 let (tags, problems) = self.tags.of(&document);
                 known.tags = tags;
                 let name = container.name.clone();
+                container.forget_labels(&self.parts.options);
                 known.container = Some(container);
                 for problem in problems {
                     self.warn(id, &name, problem);
@@ -332,26 +352,25 @@ impl Controller {
                 let policy = self.parts.keep.deregister;
                 let reason =
                     ending::tombstone(policy, container.exit_code, container.out_of_memory);
-                self.end(id, short, reason);
+                self.end(id, short, reason, container.started_at);
             }
-            None => self.end(id, short, None),
+            None => self.end(id, short, None, String::new()),
         }
     }
 
-    fn end(&mut self, id: &str, short: String, tombstone: Option<String>) {
+    fn end(&mut self, id: &str, short: String, tombstone: Option<String>, since: String) {
         self.look.forget_signal(id);
+        self.guests.remove(id);
         let name = self.containers.get(id).and_then(|known| known.container.as_ref());
-        let name = name.map(|container| container.name.clone());
+        let name = name.map(|container| container.name.clone()).unwrap_or_default();
         if tombstone.is_some() {
             let known = self.containers.remove(id).unwrap_or_default();
-            self.containers.insert(id.to_owned(), known.buried(tombstone));
+            self.containers.insert(id.to_owned(), known.buried(tombstone, since));
         } else {
             self.containers.remove(id);
             self.ended.insert(short);
         }
-        if let Some(name) = name {
-            self.derive_guests(id, &name);
-        }
+        self.derive_guests(id, &name);
     }
 }
 
@@ -379,7 +398,7 @@ impl Controller {
     pub(crate) fn rows(&self) -> Vec<crate::list::Row<'_>> {
         static NOTHING: BTreeMap<String, crate::model::Actual> = BTreeMap::new();
         let actual = self.actual.as_ref().unwrap_or(&NOTHING);
-        crate::list::rows(&self.desired, actual, &self.parts.node.name)
+        crate::list::rows(&self.assembly.desired, actual, &self.parts.node.name)
     }
 }
 

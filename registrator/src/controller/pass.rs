@@ -7,15 +7,18 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use futures_util::stream::{self, StreamExt};
 use tokio::time::Instant;
 
+use super::assembly::Assembly;
 use super::doubts::container;
 use super::known::Known;
-use super::{Controller, JOURNAL_PAUSE};
+use super::scope::{Due, Scope};
+use super::{Controller, JOURNAL_PAUSE, patience};
+use crate::ending;
 use crate::model::{Actual, Desired, REGISTERED_TIME};
-use crate::plan::{Action, applied, pairs, plan};
-use crate::registration;
+use crate::plan::{Action, applied, plan};
 
 /// How many instances are worked on at a time.
-const AT_A_TIME: usize = 8;
+pub(super) const AT_A_TIME: usize = 8;
+
 /// What came of an action.
 struct Outcome {
     action: Action,
@@ -32,56 +35,40 @@ impl Controller {
             self.fail(&error);
             return;
         }
-        self.due = false;
+        let due = std::mem::take(&mut self.due);
         if !self.look.listed {
             return;
         }
         self.look.passed();
-        self.desired = self.assemble();
-        let actual = self.actual.as_ref().expect("asked above");
-        let kept = self.kept(actual);
-        let mut actions = plan(&self.desired, actual, &self.parts.node.name, &kept);
-        self.remember(&actions);
-        self.guard(&mut actions);
-        self.believe = false;
-        self.leave_refused(&mut actions);
-        let done = self.carry_out(actions).await;
+        let scope = self.assemble(&due);
+        let actions = self.choose(&scope);
+        let done = self.carry_out(actions, &scope).await;
         self.parts.metrics.passes.inc();
         self.parts.metrics.pass_seconds.observe(started.elapsed().as_secs_f64());
         match done {
             Ok(()) => self.succeed(),
             Err(error) => self.refused_to(&error),
         }
-        let running = self.containers.values().filter(|known| known.container.is_some()).count();
-        self.parts.metrics.containers.set(i64::try_from(running).unwrap_or_default());
-        self.parts.metrics.instances.set(i64::try_from(self.desired.len()).unwrap_or_default());
+        self.count();
         self.tell_readiness();
     }
 
-    /// Notes down which instances are as they must be, so that the next pass need not compare them.
-    fn remember(&mut self, actions: &[Action]) {
-        let changed: BTreeSet<&str> = actions
-            .iter()
-            .filter_map(|action| match action {
-                Action::Register(desired) => Some(desired.registration.id.as_str()),
-                _ => None,
-            })
-            .collect();
-        for (id, desired, actual) in pairs(&self.desired, self.actual.iter_mut().flatten()) {
-            if let (Some(desired), Some(actual)) = (desired, actual)
-                && actual.told.as_ref().is_none_or(|told| !Arc::ptr_eq(told, desired))
-                && !changed.contains(id.as_str())
-            {
-                actual.told = Some(desired.clone());
-            }
-        }
+    /// Tells the metrics what runs, and what is registered.
+    fn count(&self) {
+        let running = self.containers.values().filter(|known| known.container.is_some()).count();
+        self.parts.metrics.containers.set(i64::try_from(running).unwrap_or_default());
+        let host = &self.parts.node.name;
+        let Some(actual) = &self.actual else { return };
+        let registered = actual.values().filter(|one| one.is_owned_by(host)).count();
+        self.parts.metrics.instances.set(i64::try_from(registered).unwrap_or_default());
     }
 
     /// Returns what must change now, without changing anything.
     pub(crate) fn preview(&mut self) -> Vec<Action> {
-        self.desired = self.assemble();
+        let scope = self.assemble(&Due { everything: true, ..Due::default() });
         let Some(actual) = &self.actual else { return Vec::new() };
-        plan(&self.desired, actual, &self.parts.node.name, &self.kept(actual))
+        let kept = self.kept(&scope, actual).ids;
+        plan(&self.assembly.desired, actual, &self.parts.node.name, &kept)
     }
 
     /// Asks the agent what it has, and who it is if it was away.
@@ -98,73 +85,107 @@ impl Controller {
         let (services, checks) =
             tokio::try_join!(client.agent_services(None), client.agent_checks(None))?;
         self.actual = Some(Actual::all(services, checks));
+        self.due.everything = true;
         self.has_answered = true;
-        if !self.journal_loaded {
-            self.load_journal().await;
-        }
+        self.look_for_strangers();
         Ok(())
     }
 
-    /// Returns everything that must be registered, by ID.
-    fn assemble(&mut self) -> BTreeMap<String, Arc<Desired>> {
-        let mut all: BTreeMap<String, Arc<Desired>> = BTreeMap::new();
-        let mut conflicts = Vec::new();
-        for (id, known) in &self.containers {
-            for (place, desired) in known.desired.iter().enumerate() {
-                let key = &desired.registration.id;
-                let Some(other) = all.get(key) else {
-                    all.insert(key.clone(), desired.clone());
-                    continue;
-                };
-                // The one that started first keeps the ID.
-                let is_later = (&desired.since, id) > (&other.since, &other.container);
-                let loser = if is_later { id.clone() } else { other.container.clone() };
-                conflicts.push((key.clone(), loser, place));
-                if !is_later {
-                    all.insert(key.clone(), desired.clone());
-                }
+    /// Works out what must be registered, and returns which instances that is about: those of the containers that are
+    /// due, if they have nothing to do with others.
+    fn assemble(&mut self, due: &Due) -> Scope {
+        self.resume_drains(due);
+        let nothing = BTreeMap::new();
+        let actual = self.actual.as_ref().unwrap_or(&nothing);
+        let host = &self.parts.node.name;
+        if !due.everything
+            && !self.unsettled
+            && let Some(ids) = self.assembly.again(&due.containers, &self.containers, actual, host)
+        {
+            return Scope::Of(ids);
+        }
+        let (assembly, problems) = Assembly::of(&self.containers, actual, host);
+        self.assembly = assembly;
+        for (id, problem) in problems {
+            let known = self.containers.get(&id).and_then(|known| known.container.as_ref());
+            let name = known.map(|container| container.name.clone()).unwrap_or_default();
+            self.warn(&id, &name, problem);
+        }
+        Scope::Everything
+    }
+
+    /// Goes on with the drains that a run before this one began: their containers are ending.
+    fn resume_drains(&mut self, due: &Due) {
+        let Some(actual) = &self.actual else { return };
+        for (id, known) in &mut self.containers {
+            if known.met || !(due.everything || due.containers.contains(id)) {
+                continue;
+            }
+            let Some(container) = &known.container else { continue };
+            known.met = !known.desired.is_empty();
+            let reason = known.desired.iter().find_map(|desired| {
+                let reason = actual.get(&desired.registration.id)?.maintenance.as_ref()?;
+                ending::is_draining(reason, &container.started_at).then(|| reason.clone())
+            });
+            if let Some(reason) = reason {
+                let until = Instant::now() + patience(container);
+                known.drain(reason, until);
             }
         }
-        for (key, loser, _) in conflicts {
-            let Some(known) = self.containers.get(&loser) else { continue };
-            let taken = format!("{key}:{}", loser.get(..12).unwrap_or(&loser));
-            let place = known.instances.iter().position(|one| one.id == key);
-            if let Some(desired) = place.and_then(|place| known.renamed(place, taken.clone())) {
-                let name = known.instances.first().map(|one| one.container_name.clone());
-                all.insert(taken.clone(), desired);
-                let problem =
-                    format!("the ID {key:?} is another container's, registered as {taken:?}");
-                self.warn(&loser, &name.unwrap_or_default(), problem);
+    }
+
+    /// Returns what is to be done now.
+    fn choose(&mut self, scope: &Scope) -> Vec<Action> {
+        let actual = self.actual.as_ref().expect("asked before");
+        let kept = self.kept(scope, actual);
+        let wanted = scope.of(&self.assembly.desired);
+        let mut actions = plan(wanted, scope.of(actual), &self.parts.node.name, &kept.ids);
+        self.unsettled = kept.for_now || (self.unsettled && matches!(scope, Scope::Of(_)));
+        self.remember(scope, &actions);
+        self.guard(&mut actions);
+        self.believe = false;
+        self.leave_refused(&mut actions);
+        actions
+    }
+
+    /// Notes down which instances are as they must be, so that the next pass need not compare them.
+    fn remember(&mut self, scope: &Scope, actions: &[Action]) {
+        let changed: BTreeSet<&str> = actions
+            .iter()
+            .filter_map(|action| match action {
+                Action::Register(desired) => Some(desired.registration.id.as_str()),
+                _ => None,
+            })
+            .collect();
+        let Some(actual) = &mut self.actual else { return };
+        let host = &self.parts.node.name;
+        for (id, desired) in scope.of(&self.assembly.desired) {
+            if let Some(actual) = actual.get_mut(id)
+                && actual.told.as_ref().is_none_or(|told| !Arc::ptr_eq(told, desired))
+                && !changed.contains(id.as_str())
+                && !actual.is_anothers(host, desired)
+            {
+                actual.told = Some(desired.clone());
             }
         }
-        for known in self.containers.iter().filter(|(_, known)| known.tombstone.is_some()) {
-            let (id, reason) = (known.0, known.1.tombstone.as_deref().unwrap_or_default());
-            for desired in &known.1.left {
-                let desired = registration::tombstone(&Actual::of(desired), reason);
-                all.entry(desired.registration.id.clone()).or_insert_with(|| Arc::new(desired));
-            }
-            for actual in self.actual.iter().flat_map(BTreeMap::values) {
-                let ours = actual.is_owned_by(&self.parts.node.name);
-                if ours && container(actual).is_some_and(|short| id.starts_with(short)) {
-                    let desired = registration::tombstone(actual, reason);
-                    all.entry(actual.service.id.clone()).or_insert_with(|| Arc::new(desired));
-                }
-            }
-        }
-        all
     }
 
     /// Applies actions: keys go before instances, and come after them. Instances do not wait for keys that cannot be
     /// written.
-    async fn carry_out(&mut self, actions: Vec<Action>) -> Result<(), consul::Error> {
+    async fn carry_out(
+        &mut self,
+        actions: Vec<Action>,
+        scope: &Scope,
+    ) -> Result<(), consul::Error> {
         let mut trouble = None;
-        let mut touched: BTreeSet<String> = BTreeSet::new();
-        let everything = self.prepare_keys(&actions).await;
         let (removals, rest): (Vec<_>, Vec<_>) =
             actions.into_iter().partition(|action| matches!(action, Action::Deregister(_)));
         // What concerns one instance keeps its order: registrations first, then the rest.
         let (registrations, rest): (Vec<_>, Vec<_>) =
             rest.into_iter().partition(|action| matches!(action, Action::Register(_)));
+        if !removals.is_empty() {
+            self.remove_keys(scope, &removals).await;
+        }
         for actions in [removals, registrations, rest] {
             let client = &self.parts.client;
             let outcomes: Vec<Outcome> = stream::iter(actions)
@@ -176,15 +197,13 @@ impl Controller {
                 .collect()
                 .await;
             for outcome in outcomes {
-                if let Err(error) = self.note(outcome, &mut touched) {
+                if let Err(error) = self.note(outcome) {
                     trouble = Some(error);
                 }
             }
         }
-        if let Some(everything) = everything {
-            let written = self.write_keys(&touched, everything).await;
-            self.keys_done(written);
-        }
+        self.want_keys(scope, &BTreeSet::new());
+        self.keep_beating(scope);
         // What could not be removed is confirmed to have ended for the next pass, too.
         if !self.ended.is_empty() {
             let left: BTreeSet<&str> =
@@ -197,68 +216,79 @@ impl Controller {
         trouble.map_or(Ok(()), Err)
     }
 
+    /// Has the keys removed of what goes.
+    async fn remove_keys(&mut self, scope: &Scope, removals: &[Action]) {
+        let gone = removals.iter().filter_map(|action| match action {
+            Action::Deregister(id) => Some(id.as_str()),
+            _ => None,
+        });
+        self.want_keys(scope, &gone.collect());
+        if let Some(keys) = &self.keys {
+            keys.caught_up().await;
+        }
+    }
+
+    /// Has every TTL check repeated in time, also those that a run before this one registered.
+    fn keep_beating(&mut self, scope: &Scope) {
+        let Some(actual) = &self.actual else { return };
+        let now = Instant::now();
+        for (id, desired) in scope.of(&self.assembly.desired) {
+            for check in desired.beats.keys() {
+                if actual.contains_key(id) && !self.beats.contains_key(check) {
+                    self.beats.insert(check.clone(), (id.clone(), now));
+                }
+            }
+        }
+    }
+
     /// Takes over what came of an action; returns an error that another pass may mend.
-    fn note(
-        &mut self,
-        Outcome { action, result }: Outcome,
-        touched: &mut BTreeSet<String>,
-    ) -> Result<(), consul::Error> {
+    fn note(&mut self, Outcome { action, result }: Outcome) -> Result<(), consul::Error> {
         let done = result.is_ok();
-        let Some(actual) = &mut self.actual else { return result };
+        self.parts.metrics.count(name(&action), done);
+        if let Err(error) = result {
+            return self.refuse(action, error);
+        }
+        let now = Instant::now();
         match &action {
             Action::Deregister(id) => {
-                self.parts.metrics.count("deregister", done);
-                if done && let Some(gone) = actual.get(id) {
+                let unknown = self.unknown_container(id);
+                self.removed.extend(unknown.map(|container| (id.clone(), container)));
+                if let Some(gone) = self.actual.as_ref().and_then(|actual| actual.get(id)) {
                     tracing::info!(id, "deregistered");
                     self.journal.note("stop", &gone.service);
                 }
             }
-            Action::Register(desired) => {
-                self.parts.metrics.count("register", done);
-                let id = &desired.registration.id;
-                touched.insert(id.clone());
-                let now = Instant::now();
-                for (check, beat) in &desired.beats {
-                    self.beats.insert(check.clone(), now + beat.ttl / 3);
-                }
-                if done {
-                    let told = &desired.registration;
-                    let address = format!("{}:{}", told.address, told.port);
-                    tracing::info!(id, service = told.name, address, "registered");
-                    let known = self.containers.get_mut(&desired.container);
-                    if let Some(time) = known.and_then(Known::answer_event) {
-                        self.parts.metrics.observe_since(time);
-                    }
-                    if !actual.contains_key(id) {
-                        self.journal.note("start", &Actual::of(desired).service);
-                    }
-                    self.refused.remove(id);
-                }
-            }
-            Action::Maintain(id, reason) => {
-                self.parts.metrics.count("maintain", done);
-                touched.insert(id.clone());
-                if done {
-                    tracing::info!(id, reason, "maintenance");
-                }
-            }
+            Action::Register(desired) => self.registered(desired, now),
+            Action::Maintain(id, reason) => tracing::info!(id, reason, "maintenance"),
             Action::Beat(check, beat) => {
-                self.parts.metrics.count("beat", done);
-                let owner = self.desired.iter().find(|(_, one)| one.beats.contains_key(check));
-                touched.extend(owner.map(|(id, _)| id.clone()));
-                if done {
-                    tracing::info!(check, status = %beat.status, "health");
-                    self.beats.insert(check.clone(), Instant::now() + beat.ttl / 3);
+                tracing::info!(check, status = %beat.status, "health");
+                if let Some((_, at)) = self.beats.get_mut(check) {
+                    *at = now + beat.ttl / 3;
                 }
             }
         }
-        match result {
-            Ok(()) => {
-                applied(&action, actual);
-                Ok(())
-            }
-            Err(error) => self.refuse(action, error),
+        if let Some(actual) = &mut self.actual {
+            applied(&action, actual);
         }
+        Ok(())
+    }
+
+    fn registered(&mut self, desired: &Desired, now: Instant) {
+        let told = &desired.registration;
+        let address = format!("{}:{}", told.address, told.port);
+        tracing::info!(id = told.id, service = told.name, address, "registered");
+        for (check, beat) in &desired.beats {
+            self.beats.insert(check.clone(), (told.id.clone(), now + beat.ttl / 3));
+        }
+        let known = self.containers.get_mut(&desired.container);
+        if let Some(time) = known.and_then(Known::answer_event) {
+            self.parts.metrics.observe_since(time);
+        }
+        if self.actual.as_ref().is_some_and(|actual| !actual.contains_key(&told.id)) {
+            self.journal.note("start", &Actual::of(desired).service);
+        }
+        self.refused.remove(&told.id);
+        self.removed.remove(&told.id);
     }
 }
 
@@ -268,6 +298,15 @@ async fn carry_out(client: &consul::Client, action: &Action) -> Result<(), consu
         Action::Register(desired) => client.register(&stamped(&desired.registration)).await,
         Action::Maintain(id, reason) => client.maintenance(id, reason.as_deref()).await,
         Action::Beat(check, beat) => client.ttl(check, beat.status, &beat.note).await,
+    }
+}
+
+fn name(action: &Action) -> &'static str {
+    match action {
+        Action::Deregister(_) => "deregister",
+        Action::Register(_) => "register",
+        Action::Maintain(..) => "maintain",
+        Action::Beat(..) => "beat",
     }
 }
 

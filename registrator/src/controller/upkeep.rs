@@ -1,42 +1,45 @@
-//! What goes on between passes: the session, the heartbeats, the journal, and what is said of Consul.
+//! What goes on between passes: the heartbeats, the journal, and what is said of Consul.
 
 use daemon::listener::Readiness;
+use futures_util::stream::{self, StreamExt};
 use tokio::task::JoinError;
 use tokio::time::Instant;
 
+use super::pass::AT_A_TIME;
 use super::{Controller, JOURNAL_PAUSE, NEIGHBOUR_PAUSE, chain, neighbour_pause};
 use crate::mirror::Doubt;
 
-impl Controller {
-    /// Keeps the session of the keys alive.
-    pub(super) async fn renew(&mut self) {
-        let Some(mirror) = &mut self.parts.mirror else { return };
-        match mirror.renew().await {
-            Ok(true) => {}
-            Ok(false) => {
-                tracing::warn!("the session of the keys ended, they are written again");
-                self.parts.metrics.sessions_lost.inc();
-                self.due = true;
-            }
-            Err(error) => self.keys_done(Err(error)),
-        }
-    }
+/// A step of writing the journal.
+#[derive(Debug)]
+pub(super) enum JournalStep {
+    /// What a run before this one wrote.
+    Read(Option<Vec<u8>>),
+    /// It is written.
+    Written,
+}
 
+impl Controller {
     /// Repeats what is known to TTL checks before it is forgotten.
     pub(super) async fn beat(&mut self, now: Instant) {
-        let due: Vec<_> =
-            self.beats.iter().filter(|(_, at)| **at <= now).map(|(id, _)| id.clone()).collect();
-        for check in due {
-            let beat = self.desired.values().find_map(|desired| desired.beats.get(&check)).cloned();
-            let Some(beat) = beat else {
-                self.beats.remove(&check);
-                continue;
-            };
-            self.beats.insert(check.clone(), now + beat.ttl / 3);
-            if let Err(error) = self.parts.client.ttl(&check, beat.status, &beat.note).await {
-                self.refused_to(&error);
-                return;
+        let desired = &self.assembly.desired;
+        let mut due = Vec::new();
+        self.beats.retain(|check, (id, at)| {
+            let beat = desired.get(id).and_then(|one| one.beats.get(check));
+            let Some(beat) = beat else { return false };
+            if *at <= now {
+                *at = now + beat.ttl / 3;
+                due.push((check.clone(), beat.clone()));
             }
+            true
+        });
+        if due.is_empty() {
+            return;
+        }
+        let client = &self.parts.client;
+        let beats = due.iter().map(|(check, beat)| client.ttl(check, beat.status, &beat.note));
+        let done: Vec<_> = stream::iter(beats).buffer_unordered(AT_A_TIME).collect().await;
+        if let Some(error) = done.into_iter().find_map(Result::err) {
+            self.refused_to(&error);
         }
     }
 
@@ -56,42 +59,6 @@ impl Controller {
         self.refusal = Some(text);
     }
 
-    /// Notes down what came of the keys; where they cannot be written, when to try again.
-    pub(super) fn keys_done(&mut self, done: Result<(), consul::Error>) {
-        let Err(error) = done else {
-            if self.keys_failing_since.take().is_some() {
-                tracing::info!("the keys are written again");
-            }
-            self.keys_delays.reset();
-            return;
-        };
-        if let Some(mirror) = &mut self.parts.mirror {
-            mirror.doubt(Doubt::All);
-        }
-        if self.keys_failing_since.is_none() {
-            let error = chain(&error);
-            tracing::warn!(error, "the keys are not written, the catalog is; will retry");
-        }
-        let pause = neighbour_pause(&mut self.keys_delays, &mut self.keys_failing_since);
-        self.clock.keys = Some(Instant::now() + pause);
-    }
-
-    /// Takes over the journal of a run before this one, if it can be read now.
-    pub(super) async fn load_journal(&mut self) {
-        let key = self.parts.journal_key.clone().unwrap_or_default();
-        match self.parts.client.kv_get(&key, &consul::Query::default()).await {
-            Ok(answer) => {
-                if let Some(pair) = answer.value {
-                    self.journal.load(&pair.value);
-                }
-                self.journal_loaded = true;
-            }
-            Err(error) => {
-                tracing::debug!(error = chain(&error), "the journal cannot be read, will retry");
-            }
-        }
-    }
-
     /// Notes down that the agent could not be asked, and when to try again.
     pub(super) fn fail(&mut self, error: &consul::Error) {
         self.doubt_consul(Doubt::All);
@@ -108,10 +75,10 @@ impl Controller {
     }
 
     /// Forgets what Consul has: a request that was not answered may have been carried out.
-    pub(super) fn doubt_consul(&mut self, keys: Doubt) {
+    pub(super) fn doubt_consul(&mut self, doubt: Doubt) {
         self.actual = None;
-        if let Some(mirror) = &mut self.parts.mirror {
-            mirror.doubt(keys);
+        if let Some(keys) = &mut self.keys {
+            keys.doubt(doubt);
         }
     }
 
@@ -145,28 +112,49 @@ impl Controller {
         });
     }
 
-    /// Starts writing the journal, if it changed.
+    /// Starts writing the journal, if it changed; before the first time it is read, to go on with that of a run before
+    /// this one.
     pub(super) fn write_journal(&mut self) {
         let Some(key) = self.parts.journal_key.clone() else { return };
         if !self.journal.changed {
             return;
         }
-        if !self.writing.is_empty() || !self.journal_loaded {
-            let pause = if self.journal_loaded { JOURNAL_PAUSE } else { NEIGHBOUR_PAUSE };
-            self.clock.journal = Some(Instant::now() + pause);
+        if !self.writing.is_empty() {
+            self.clock.journal = Some(Instant::now() + JOURNAL_PAUSE);
             return;
         }
-        self.journal.changed = false;
-        let (client, text) = (self.parts.client.clone(), self.journal.text());
-        self.writing.spawn(async move { client.kv_put(&key, &text).await });
+        let client = self.parts.client.clone();
+        if self.journal_loaded {
+            self.journal.changed = false;
+            let text = self.journal.text();
+            self.writing.spawn(async move {
+                client.kv_put(&key, &text).await.map(|()| JournalStep::Written)
+            });
+        } else {
+            self.writing.spawn(async move {
+                let found = client.kv_get(&key, &consul::Query::default()).await?.value;
+                Ok(JournalStep::Read(found.map(|pair| pair.value)))
+            });
+        }
     }
 
-    /// Takes over what came of writing it.
-    pub(super) fn written(&mut self, written: Result<Result<(), consul::Error>, JoinError>) {
-        if let Ok(Err(error)) = written {
-            self.journal.changed = true;
-            self.clock.journal = Some(Instant::now() + NEIGHBOUR_PAUSE);
-            tracing::debug!(error = chain(&error), "the journal is not written, will retry");
+    /// Takes over what came of reading or writing it.
+    pub(super) fn journal_done(
+        &mut self,
+        done: Result<Result<JournalStep, consul::Error>, JoinError>,
+    ) {
+        match done {
+            Ok(Ok(JournalStep::Read(earlier))) => {
+                self.journal.load(&earlier.unwrap_or_default());
+                self.journal_loaded = true;
+                self.clock.journal = Some(Instant::now());
+            }
+            Ok(Ok(JournalStep::Written)) | Err(_) => {}
+            Ok(Err(error)) => {
+                self.journal.changed = true;
+                self.clock.journal = Some(Instant::now() + NEIGHBOUR_PAUSE);
+                tracing::debug!(error = chain(&error), "the journal is not written, will retry");
+            }
         }
     }
 }
