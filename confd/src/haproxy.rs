@@ -10,6 +10,7 @@
 //! on its way (a server that waits for its first check, one that drains) is read from HAProxy's own state each time,
 //! so nothing is lost when this process or HAProxy starts again.
 
+mod ahead;
 mod background;
 mod check;
 mod config;
@@ -223,6 +224,19 @@ impl Haproxy {
         let changed = next.pools.iter().filter(|(name, pool)| old.pools.get(*name) != Some(pool));
         let changed = changed.map(|(name, _)| name.clone()).collect();
         self.reach(new, Some(changed)).await
+    }
+
+    /// Brings those servers of a text to life that need no reload, while the rest has to wait for one. What is refused
+    /// comes with the reload, too.
+    pub async fn apply_servers(&mut self, wanted: &str) -> Result<Applied, Error> {
+        let text = self.accepted.as_ref().and_then(|old| ahead::text(old, &self.read(wanted)));
+        match text {
+            None => Ok(Applied { joining: self.joining.len(), ..Applied::default() }),
+            Some(text) => match self.apply_runtime(&text).await? {
+                Outcome::Applied(applied) => Ok(applied),
+                Outcome::NeedsReload(_) => Ok(Applied::default()),
+            },
+        }
     }
 
     /// Reloads HAProxy, which reads the files on disk, and confirms it.

@@ -38,6 +38,31 @@ impl Worker {
         }
     }
 
+    /// Changes what needs no reload, while the rest of a text waits for its own.
+    pub(crate) async fn change_servers(&mut self, wanted: &Wanted) {
+        let Some(haproxy) = &mut self.haproxy else { return };
+        match haproxy.apply_servers(&wanted.text).await {
+            Ok(Applied { operations: 0, .. }) => {}
+            Ok(applied) => {
+                self.joining = applied.joining;
+                let operations = &self.shared.metrics.runtime_operations;
+                operations.get_or_create(&self.label).inc_by(applied.operations as u64);
+                tracing::info!(
+                    resource = self.resource.name,
+                    operations = applied.operations,
+                    "changed at runtime, ahead of a reload"
+                );
+            }
+            Err(error) => {
+                tracing::debug!(
+                    resource = self.resource.name,
+                    error = chain(&error),
+                    "not ahead of the reload"
+                );
+            }
+        }
+    }
+
     pub(crate) async fn reload(&mut self, wanted: &Wanted) {
         let before = self.last_reload.replace(Instant::now());
         if let Some(haproxy) = &mut self.haproxy

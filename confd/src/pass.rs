@@ -45,6 +45,7 @@ impl Worker {
                     let interval = self.resource.reload_min_interval.0;
                     match next_reload(self.last_reload, interval, self.jitter) {
                         Some(next) if next > Instant::now() => {
+                            self.change_servers(&wanted).await;
                             self.retry = Some(next);
                             return;
                         }

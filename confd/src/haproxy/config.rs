@@ -228,7 +228,7 @@ impl Reader {
 }
 
 /// The words that open a section, `defaults`, `backend` and `listen` aside.
-const SECTIONS: &[&str] = &[
+pub(super) const SECTIONS: &[&str] = &[
     "global",
     "frontend",
     "peers",

@@ -148,11 +148,17 @@ pub(crate) fn needs_reload(accepted: &Config, wanted: &Config) -> Option<String>
     }
     wanted.pools.iter().find_map(|(backend, pool)| {
         let old = accepted.pools.get(backend)?;
-        let names: BTreeSet<&String> = old.servers.keys().chain(pool.servers.keys()).collect();
-        names.into_iter().find_map(|name| {
-            let reason = obstacle(pool, old.servers.get(name), pool.servers.get(name))?;
-            Some(format!("server {backend}/{name}: {reason}"))
-        })
+        let (name, reason) = obstacle_of_servers(pool, old, pool)?;
+        Some(format!("server {backend}/{name}: {reason}"))
+    })
+}
+
+/// Returns which server keeps those of `old` from becoming those of `new` at run time in `pool`, and why.
+pub(super) fn obstacle_of_servers(pool: &Pool, old: &Pool, new: &Pool) -> Option<(String, String)> {
+    let names: BTreeSet<&String> = old.servers.keys().chain(new.servers.keys()).collect();
+    names.into_iter().find_map(|name| {
+        let reason = obstacle(pool, old.servers.get(name), new.servers.get(name))?;
+        Some((name.clone(), reason))
     })
 }
 

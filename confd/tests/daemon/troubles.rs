@@ -208,3 +208,27 @@ async fn a_question_that_consul_does_not_take_is_a_mistake_in_a_line_of_its_temp
         assert!(output.status.code() == Some(1) && said.contains("t:3"), "{question}: {said}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_come_and_go_while_a_reload_has_to_wait() {
+    let web = Web::start("a").unwrap();
+    let mut bed = Bed::new();
+    let path = bed.confdir().join("conf.d/haproxy.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.contains("reload_min_interval = \"1s\""), "{text}");
+    bed.write(
+        "conf.d/haproxy.toml",
+        &text.replace("reload_min_interval = \"1s\"", "reload_min_interval = \"1h\""),
+    );
+    bed.register("web", "a", web.address(), &["http"]).await;
+    bed.start();
+    bed.until_serving("http_web", &["a"]).await;
+    let reloads = bed.reloads();
+    bed.register("other", "o", web.address(), &["http"]).await;
+    bed.until("it is written", |bed| bed.written().contains("o")).await;
+    bed.register("web", "b", web.address(), &["http"]).await;
+    bed.until_serving("http_web", &["a", "b"]).await;
+    bed.client.deregister("a").await.unwrap();
+    bed.until_serving("http_web", &["b"]).await;
+    assert_eq!(bed.reloads(), reloads);
+}
