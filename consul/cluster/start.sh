@@ -12,18 +12,24 @@ config=${CONFIG:-/consul/config} data=${DATA:-/consul/data}
 engine=$(stat -c '%y' "${ENGINE_PID:-/run/engine.pid}" 2>/dev/null) # written by the engine when it starts
 cd "$config" || exit # tls.hcl names its files from here
 
-# Takes this node out of the list of one server, which knows it again as soon as it joins.
-deregister() {
-  body="{\"Node\": \"$NODE_NAME\"}" token=$(cat "$config/agent.token")
+# ask SERVER METHOD PATH [BODY]: what a server answers; fails if it does not, or refuses.
+ask() {
+  token=$(cat "$config/agent.token")
   if command -v curl >/dev/null; then
-    curl --silent --fail --max-time 2 --request PUT --header "X-Consul-Token: $token" --data "$body" "http://$1:8500/v1/catalog/deregister"
+    curl --silent --fail --max-time 2 --request "$2" --header "X-Consul-Token: $token" --data "$4" "http://$1:8500/v1/$3"
   else
     # shellcheck disable=SC2016 # for the inner shell
-    timeout 2 bash -c 'exec 3<>"/dev/tcp/$1/8500" || exit
-      printf "PUT /v1/catalog/deregister HTTP/1.0\r\nX-Consul-Token: %s\r\nContent-Length: %s\r\n\r\n%s" "$2" "${#3}" "$3" >&3
-      grep -q "^HTTP/1.. 200" <&3' bash "$1" "$token" "$body" 2>/dev/null
+    timeout 2 bash -c 'exec 3<>"/dev/tcp/$0/8500" || exit
+      printf "%s /v1/%s HTTP/1.0\r\nX-Consul-Token: %s\r\nContent-Length: %s\r\n\r\n%s" "$1" "$2" "$4" "${#3}" "$3" >&3
+      read -r _ status _ <&3 && [ "$status" = 200 ] && cat <&3' "$@" "$token" 2>/dev/null
   fi
 }
+
+# Takes this node out of the list of one server, which knows it again as soon as it joins.
+deregister() { ask "$1" PUT catalog/deregister "{\"Node\": \"$NODE_NAME\"}" >/dev/null; }
+
+# identity SERVER: under which identity a server lists this node.
+identity() { ask "$1" GET "catalog/node/$NODE_NAME" '' | sed -n 's/.*"Node":{"ID":"\([^"]*\)".*/\1/p'; }
 
 # Only once a server was told: what the agent forgets without that stays on their list, and nobody here may remove it. When
 # no server answers, as after a power failure of all hosts, registrator removes what the agent remembers.
@@ -35,11 +41,25 @@ if [ -n "$engine" ] && [ -e "$data/engine" ] && [ "$(cat "$data/engine")" != "$e
     fi
   done
 fi
-# Without its disk it has another identity, which the servers would refuse as long as they list the old one as alive.
+# Without its disk it has another identity, which the servers refuse as long as they list the old one as alive. A leader
+# that has not noticed the end of the old one yet may list it again after that: it is watched for a while.
 if [ ! -e "$data/node-id" ]; then
   for server in $SERVERS; do
     deregister "$server" && break
   done
+  (
+    for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+      sleep 3
+      for server in $SERVERS; do
+        listed=$(identity "$server")
+        [ -n "$listed" ] || continue
+        if [ "$listed" != "$(cat "$data/node-id")" ] && deregister "$server"; then
+          kill -HUP $$ # the agent, which takes this shell's place, tells the servers at once who it is
+        fi
+        break
+      done
+    done
+  ) &
 fi
 [ -z "$engine" ] || echo "$engine" >"$data/engine"
 
