@@ -50,8 +50,8 @@ pub(crate) async fn restarted(cluster: &Cluster) -> anyhow::Result<String> {
         let backend = exact(cluster, "a backend was restarted").await?;
         ensure!(status::running(&node).await? != before, "the backend has its old port");
         let client = containers(&node, "worker").await?.pop().context("no worker")?;
-        let since = coins::now();
         node.docker_run(&["restart", &client]).await?;
+        let since = coins::now();
         let works = || async {
             let logs = node.docker(&["logs", "--since", &since, &client]).output().await.ok()?;
             let text = String::from_utf8_lossy(&logs.stdout).into_owned();
@@ -63,7 +63,7 @@ pub(crate) async fn restarted(cluster: &Cluster) -> anyhow::Result<String> {
     let ((backend, client), errors) = failures(cluster, &[], fault).await?;
     none(&errors)?;
     Ok(format!(
-        "0 requests failed, exact {} after the backend was back, the client had worked for its first second {} after it was back",
+        "0 requests failed, exact {} after the backend was back, the client said that it works {} after it was back",
         seconds(backend),
         seconds(client)
     ))
