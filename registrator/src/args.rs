@@ -51,7 +51,7 @@ pub struct Args {
     #[command(subcommand)]
     pub command: Option<Command>,
     /// Where Consul is, in the way of older registrators: consul://host:8500, consul-tls://,
-    /// consul-unix:///path or consulkv://host:8500/prefix; goes before --consul-addr
+    /// consul-unix:///path or consulkv://host:8500/prefix; counts instead of --consul-addr
     #[arg(value_name = "REGISTRY", env = "REGISTRATOR_REGISTRY", hide_env_values = true,
           value_parser = registry)]
     pub registry: Option<consul::Secret>,
