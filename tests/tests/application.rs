@@ -99,7 +99,7 @@ async fn rng_is_the_bottleneck_until_it_is_scaled() {
         settle(10, 1).await.unwrap();
         let ten = coins::rate().await.unwrap();
         within(ten, 9.0, 10.5, "hashes/s with 10 workers and 1 rng")?;
-        // Three times, not ten; the single worker may be a tenth slow on a shared machine.
+        // Three times, not ten: 2.85 to 3.05 on a machine of its own. Either rate may be a tenth low on two shared cores.
         within(ten / single, 2.7, 3.3, "ratio of 10 workers to 1 worker")
     })
     .await;
@@ -123,6 +123,7 @@ async fn rng_is_the_bottleneck_until_it_is_scaled() {
 
     settle(10, 10).await.unwrap();
     measured(async || {
+        // 31 to 34 on a machine of its own; 33.3 is nominal, and a tenth less is what two shared cores may cost.
         within(coins::rate().await.unwrap(), 30.0, 34.0, "hashes/s with 10 workers and 10 rng")
     })
     .await;

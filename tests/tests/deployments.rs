@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tests::haproxy::Ambassador;
 use tests::unregistered::{NETWORK, ambassador, confd, run};
-use tests::{coins, compose, eventually, median, rng_addresses, settle};
+use tests::{coins, compose, eventually, http, median, rng_addresses, settle};
 
 const SOON: Duration = Duration::from_secs(20);
 /// Starts that are measured; in turns, as an instance that goes too often is left out until it stays.
@@ -93,10 +93,10 @@ async fn a_client_gets_its_ambassador_by_hand_and_a_second_time_nothing_changes(
     };
     let create = ["create", "--project", "shop", "--volume", "shop"];
     let configure = ["configure", "--internal", "--network", NETWORK];
+    // One right after the other: `create` ends when its ambassadors can be configured.
     command(&create).await;
-    let ambassador = Ambassador::of_volume("shop", &id[..12]).await.unwrap();
-    eventually("HAProxy runs", SOON, || async { ambassador.reloads().await.ok() }).await.unwrap();
     command(&configure).await;
+    let ambassador = Ambassador::of_volume("shop", &id[..12]).await.unwrap();
     // From where the client is: a fixed address of its own, behind which every rng may answer.
     let ask =
         "exec 3<>/dev/tcp/127.127.0.2/80; printf 'GET /8 HTTP/1.0\\r\\n\\r\\n' >&3; head -n 1 <&3";
@@ -115,4 +115,40 @@ async fn a_client_gets_its_ambassador_by_hand_and_a_second_time_nothing_changes(
     command(&["delete", "--project", "shop"]).await;
     assert_eq!(compose::docker(&filter).await.unwrap(), "");
     compose::docker(&["rm", "--force", "client"]).await.unwrap();
+}
+
+#[tokio::test]
+async fn labels_share_traffic_out_between_two_versions() {
+    let (three, _) = settle(1, 1).await.unwrap();
+    let two = ambassador("two").await.unwrap();
+    confd("two", &["--detach", "--name", "two-confd"], &[]).await.unwrap();
+    for (name, weight) in [("blue", "SERVICE_WEIGHT=30"), ("green", "SERVICE_WEIGHT=10")] {
+        let labels = ["SERVICE_NAME=labelled", "SERVICE_TAGS=http", "SERVICE_HEALTH=ignore"];
+        let labels: Vec<&str> =
+            labels.iter().chain([&weight]).flat_map(|label| ["--label", label]).collect();
+        let head = ["run", "--detach", "--name", name, "--network", NETWORK, "--expose", "80"];
+        let image = ["--read-only", "ambassador/dockercoins", "hasher"];
+        compose::docker(&[&head[..], &labels, &image].concat()).await.unwrap();
+    }
+    let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
+    let stock = compose::containers("ambassador").await.unwrap().remove(0).address;
+    let own = compose::docker(&["inspect", "--format", format, "two"]).await.unwrap();
+    for (way, each, address) in [("consul", &three, stock.as_str()), ("docker", &two, own.trim())] {
+        let both = || async { (each.serving("labelled").await.ok()?.len() == 2).then_some(()) };
+        eventually("both versions are served", SOON, both).await.unwrap();
+        for _ in 0..80 {
+            let answer = http::ask(&format!("http://{address}/"), "labelled", None).await.unwrap();
+            assert_eq!(answer.status, 200);
+        }
+        let servers = each.servers("labelled").await.unwrap();
+        let mut sessions: Vec<_> = servers.values().map(|server| server.sessions).collect();
+        sessions.sort_unstable();
+        println!("weights of 30 and 10, through {way}: {sessions:?} of 80 requests");
+        assert!(
+            (18..=22).contains(&sessions[0]) && sessions[0] + sessions[1] == 80,
+            "{sessions:?}"
+        );
+    }
+    let all = ["rm", "--force", "--volumes", "blue", "green", "two", "two-confd"];
+    compose::docker(&all).await.unwrap();
 }
