@@ -20,6 +20,11 @@ async fn main() -> Result<()> {
     {
         return scale::tables(confd.as_ref(), folder.as_ref()).await;
     }
+    if let [only, part] = &wanted[..]
+        && (only.as_str(), part.as_str()) == ("scale", "reads")
+    {
+        return scale::reads().await;
+    }
     // Neither: on an engine of its own.
     if let [only, registrator] = &wanted[..]
         && only == "registrator"

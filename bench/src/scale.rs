@@ -3,6 +3,7 @@
 //! Nodes and instances are entries in the catalog without agents behind them; Consul and confd are real.
 
 mod plot;
+mod reads;
 mod world;
 
 use std::path::Path;
@@ -48,6 +49,8 @@ pub(crate) struct Row {
     pub(crate) late: usize,
     pub(crate) consul: Usage,
     pub(crate) confd: Usage,
+    /// Consul's memory and that of the largest confd, in MiB.
+    pub(crate) memory: (u64, u64),
 }
 
 const SHAPES: [Shape; 3] = [
@@ -93,21 +96,23 @@ pub(crate) async fn tables(confd: &Path, folder: &Path) -> Result<()> {
             world.confd_memory()?,
         );
         println!(
-            "| changes/s wanted | done | change → all files p50 | worst | late | Consul CPU % | all confd CPU % |"
+            "| changes/s wanted | done | change → all files p50 | worst | late | Consul CPU % | all confd CPU % | Consul MiB | a confd MiB |"
         );
-        println!("|---|---|---|---|---|---|---|");
+        println!("|---|---|---|---|---|---|---|---|---|");
         let mut rows = Vec::new();
         for churn in CHURN {
             let row = measure(&world, churn).await?;
             println!(
-                "| {} | {} | {} ms | {} ms | {} | {} | {} |",
+                "| {} | {} | {} ms | {} ms | {} | {} | {} | {} | {} |",
                 row.churn,
                 row.done,
                 row.median.as_millis(),
                 row.worst.as_millis(),
                 row.late,
                 row.consul.percent,
-                row.confd.percent
+                row.confd.percent,
+                row.memory.0,
+                row.memory.1
             );
             let broken = row.late > 0 || row.done < churn * 9 / 10;
             rows.push(row);
@@ -117,7 +122,13 @@ pub(crate) async fn tables(confd: &Path, folder: &Path) -> Result<()> {
         }
         results.push((shape, rows));
     }
-    plot::draw(&results, &folder.join("scale.svg"))
+    plot::draw(&results, folder)?;
+    reads::table().await
+}
+
+/// Measures the ways to ask alone.
+pub(crate) async fn reads() -> Result<()> {
+    reads::table().await
 }
 
 /// Changes random instances `churn` times a second, and notes when a watcher's file shows each.
@@ -149,5 +160,6 @@ async fn measure(world: &Arc<World>, churn: u32) -> Result<Row> {
         late,
         consul,
         confd,
+        memory: (world.consul_memory()?, world.confd_memory()?),
     })
 }

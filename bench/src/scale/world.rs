@@ -75,7 +75,7 @@ impl World {
             folder: TempDir::new()?,
         };
         let started = Instant::now();
-        world.load().await?;
+        load(&world.client, shape).await?;
         world.loaded = started.elapsed();
         for watcher in 0..shape.watchers {
             let process = world.watcher(watcher, confd)?;
@@ -94,36 +94,6 @@ impl World {
             }
         }
         Ok(world)
-    }
-
-    async fn load(&self) -> Result<()> {
-        let nodes = (0..self.shape.nodes).map(|node| {
-            TxnOp::Other(json!({"Node": {"Verb": "set", "Node": {"Node": format!("sim{node}"), "Address": address(node)}}}))
-        });
-        let instances =
-            (0..self.shape.services * self.shape.instances).map(|index| self.entry(index, 80));
-        let operations: Vec<TxnOp> = nodes.chain(instances).collect();
-        for batch in operations.chunks(BATCH) {
-            self.write(batch).await?;
-        }
-        Ok(())
-    }
-
-    async fn write(&self, operations: &[TxnOp]) -> Result<()> {
-        match self.client.txn(operations).await? {
-            TxnResult::Done(_) => Ok(()),
-            TxnResult::Refused(why) => anyhow::bail!("Consul refused the entries: {why:?}"),
-        }
-    }
-
-    /// Returns the writing of an instance: the service and the node follow from its number.
-    fn entry(&self, index: usize, port: u16) -> TxnOp {
-        let node = index % self.shape.nodes;
-        TxnOp::Other(json!({"Service": {"Verb": "set", "Node": format!("sim{node}"), "Service": {
-            "ID": format!("i{index}"), "Service": format!("s{}", index % self.shape.services),
-            "Address": address(node), "Port": port, "Tags": ["http"],
-            "Meta": {"managed-by": "registrator", "container": format!("{index:012x}")},
-        }}}))
     }
 
     fn watcher(&self, number: usize, confd: &Path) -> Result<Process> {
@@ -157,7 +127,7 @@ impl World {
         let number = self.changes.fetch_add(1, Ordering::Relaxed);
         let index = number.wrapping_mul(7919) % (self.shape.services * self.shape.instances);
         let port = u16::try_from(1000 + number % 60_000)?;
-        self.write(&[self.entry(index, port)]).await?;
+        write(&self.client, &[entry(self.shape, index, port)]).await?;
         let service = index % self.shape.services;
         let watchers =
             (0..self.shape.watchers).filter(|watcher| watcher % self.shape.services == service);
@@ -189,12 +159,19 @@ impl World {
     }
 }
 
+impl Usage {
+    /// Returns which share of one core so many ticks are, in percent.
+    pub(crate) fn share(ticks: u64, took: Duration) -> u64 {
+        ticks * 100 / TICKS / took.as_secs().max(1)
+    }
+}
+
 impl Both {
     /// Returns the shares of a core that were used since `before`, `took` ago: Consul's and that of all confd.
     pub(crate) fn since(self, before: Self, took: Duration) -> (Usage, Usage) {
         let share = |now: Usage, before: Usage| {
             let ticks = now.ticks - before.ticks;
-            Usage { ticks, percent: ticks * 100 / TICKS / took.as_secs().max(1) }
+            Usage { ticks, percent: Usage::share(ticks, took) }
         };
         (share(self.0, before.0), share(self.1, before.1))
     }
@@ -224,6 +201,36 @@ impl Change {
     }
 }
 
+/// Writes a catalog of this shape.
+pub(crate) async fn load(client: &Client, shape: Shape) -> Result<()> {
+    let nodes = (0..shape.nodes).map(|node| {
+        TxnOp::Other(json!({"Node": {"Verb": "set", "Node": {"Node": format!("sim{node}"), "Address": address(node)}}}))
+    });
+    let instances = (0..shape.services * shape.instances).map(|index| entry(shape, index, 80));
+    let operations: Vec<TxnOp> = nodes.chain(instances).collect();
+    for batch in operations.chunks(BATCH) {
+        write(client, batch).await?;
+    }
+    Ok(())
+}
+
+pub(crate) async fn write(client: &Client, operations: &[TxnOp]) -> Result<()> {
+    match client.txn(operations).await? {
+        TxnResult::Done(_) => Ok(()),
+        TxnResult::Refused(why) => anyhow::bail!("Consul refused the entries: {why:?}"),
+    }
+}
+
+/// Returns the writing of an instance: the service and the node follow from its number.
+pub(crate) fn entry(shape: Shape, index: usize, port: u16) -> TxnOp {
+    let node = index % shape.nodes;
+    TxnOp::Other(json!({"Service": {"Verb": "set", "Node": format!("sim{node}"), "Service": {
+        "ID": format!("i{index}"), "Service": format!("s{}", index % shape.services),
+        "Address": address(node), "Port": port, "Tags": ["http"],
+        "Meta": {"managed-by": "registrator", "container": format!("{index:012x}")},
+    }}}))
+}
+
 fn address(node: usize) -> String {
     format!("10.{}.{}.{}", 64 + node / 65_536, node / 256 % 256, node % 256)
 }
@@ -235,7 +242,7 @@ fn memory(pid: i32) -> Result<u64> {
 }
 
 /// Returns the user and system time of a process, fields 14 and 15 of `/proc/PID/stat`.
-fn ticks(pid: i32) -> Result<u64> {
+pub(crate) fn ticks(pid: i32) -> Result<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let fields = stat.rsplit(')').next().context("no fields")?;
     fields.split_whitespace().skip(11).take(2).map(|field| Ok(field.parse::<u64>()?)).sum()
