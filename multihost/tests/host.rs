@@ -116,9 +116,9 @@ impl Host {
             self.path("data/pid").display()
         );
         let log = fs::File::options().create(true).append(true).open(self.path("log")).unwrap();
-        let mut command = self.space.inside("bash").into_std();
+        let mut command = self.space.inside("bash");
         command.args(["-c", &line]).stdin(Stdio::null());
-        command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        drop(command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
         self.eventually("a leader", || {
             self.try_shell(&format!("curl -fs {API}/status/leader")).is_ok_and(|at| at.len() > 4)
         });

@@ -8,7 +8,7 @@ use multihost::node::Node;
 use multihost::{Cluster, coins, settled, status};
 use tests::eventually;
 
-use crate::common::{Steady, failures, none, seconds};
+use crate::common::{Steady, failures, none, seconds, thrice};
 use crate::repairs::{containers, reaches};
 
 /// How long rates have to become even, and over how long they are taken.
@@ -46,9 +46,13 @@ pub(crate) async fn one_wallet(cluster: &Cluster) -> anyhow::Result<String> {
     }
     settled(cluster).await?;
     tokio::time::sleep(WARM_UP).await;
-    let rate = coins::rate(&cluster.node("1")?, LENGTH).await?;
-    // One worker alone makes 3.33, two make 6.67; a tenth less on a machine that others use.
-    ensure!((6.0..7.2).contains(&rate), "two workers on two nodes mine {rate:.2} hashes/s");
+    let rate = thrice(async || {
+        let rate = coins::rate(&cluster.node("1")?, LENGTH).await?;
+        // One worker alone makes 3.33, two make 6.67; a tenth less on a machine that others use.
+        ensure!((6.0..7.2).contains(&rate), "two workers on two nodes mine {rate:.2} hashes/s");
+        Ok(rate)
+    })
+    .await?;
     Ok(format!("{rate:.2} hashes/s, 6.67 at best"))
 }
 
@@ -98,10 +102,14 @@ pub(crate) async fn full_rate(cluster: &Cluster) -> anyhow::Result<String> {
     coins::scale(cluster, 10, 3).await?;
     settled(cluster).await?;
     tokio::time::sleep(WARM_UP).await;
-    let result = mined(cluster, LENGTH).await;
+    let result = thrice(async || {
+        let (rate, shares) = mined(cluster, LENGTH).await?;
+        ensure!(rate >= 127.5, "{rate:.1} hashes/s, less than 85 % of 150");
+        Ok((rate, shares))
+    });
+    let result = result.await;
     coins::scale(cluster, 4, 1).await?;
     let (rate, shares) = result?;
-    ensure!(rate >= 127.5, "{rate:.1} hashes/s, less than 85 % of 150");
     Ok(format!("{rate:.1} hashes/s, 150 at best; {shares:.1?} % of the requests"))
 }
 
