@@ -93,7 +93,7 @@ pub(crate) struct Controller {
     actual: Option<BTreeMap<String, Actual>>,
     /// What it must have.
     assembly: Assembly,
-    /// Whether the next pass must be about everything, as something was kept for now.
+    /// Whether the next pass must be about everything: no container of ours leads to what was kept.
     unsettled: bool,
     /// Containers that an event led us to, and Docker itself says have ended (short IDs).
     ended: BTreeSet<String>,

@@ -30,33 +30,27 @@ pub(crate) struct Refusal {
     until: Instant,
 }
 
-/// What must not be removed now.
-pub(super) struct Kept {
-    /// By ID.
-    pub(super) ids: BTreeSet<String>,
-    /// Whether some of it may have to be a moment later, when its container has been looked at.
-    pub(super) for_now: bool,
-}
-
 impl Controller {
     /// Returns what must not be removed now: instances of containers that were not yet looked at, without --cleanup
     /// those of containers that nobody saw ending, and those that another registrator puts back.
-    pub(super) fn kept(&self, scope: &Scope, actual: &BTreeMap<String, Actual>) -> Kept {
-        let mut kept = Kept { ids: BTreeSet::new(), for_now: false };
-        for (id, desired, actual) in pairs(scope.of(&self.assembly.desired), scope.of(actual)) {
-            let Some(actual) = actual.filter(|_| desired.is_none()) else { continue };
-            if !actual.is_owned_by(&self.parts.node.name) {
-                continue;
-            }
+    pub(super) fn kept(
+        &self,
+        scope: &Scope,
+        actual: &BTreeMap<String, Actual>,
+    ) -> BTreeSet<String> {
+        let stays = |id: &String, actual: &Actual| {
             let short = container(actual);
-            let waits = short.is_some_and(|short| self.is_awaited(short));
             let unseen = !short.is_some_and(|short| self.is_confirmed(short));
-            if waits || (unseen && (!self.parts.keep.cleanup || self.strangers.contains(id))) {
-                kept.ids.insert(id.clone());
-                kept.for_now |= waits;
-            }
-        }
-        kept
+            short.is_some_and(|short| self.is_awaited(short))
+                || (unseen && (!self.parts.keep.cleanup || self.strangers.contains(id)))
+        };
+        pairs(scope.of(&self.assembly.desired), scope.of(actual))
+            .filter_map(|(id, desired, actual)| {
+                let actual = actual.filter(|_| desired.is_none())?;
+                let kept = actual.is_owned_by(&self.parts.node.name) && stays(id, actual);
+                kept.then(|| id.clone())
+            })
+            .collect()
     }
 
     /// Tells whether a container is still to be looked at, or the one whose network it uses.

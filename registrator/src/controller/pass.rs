@@ -67,7 +67,7 @@ impl Controller {
     pub(crate) fn preview(&mut self) -> Vec<Action> {
         let scope = self.assemble(&Due { everything: true, ..Due::default() });
         let Some(actual) = &self.actual else { return Vec::new() };
-        let kept = self.kept(&scope, actual).ids;
+        let kept = self.kept(&scope, actual);
         plan(&self.assembly.desired, actual, &self.parts.node.name, &kept)
     }
 
@@ -139,8 +139,8 @@ impl Controller {
         let actual = self.actual.as_ref().expect("asked before");
         let kept = self.kept(scope, actual);
         let wanted = scope.of(&self.assembly.desired);
-        let mut actions = plan(wanted, scope.of(actual), &self.parts.node.name, &kept.ids);
-        self.unsettled = kept.for_now || (self.unsettled && matches!(scope, Scope::Of(_)));
+        let mut actions = plan(wanted, scope.of(actual), &self.parts.node.name, &kept);
+        self.unsettled = !kept.is_empty();
         self.remember(scope, &actions);
         self.guard(&mut actions);
         self.believe = false;

@@ -77,3 +77,19 @@ fn how_much_may_go_at_once_can_be_said() {
     assert!(world.services().is_empty());
     assert!(!world.log().contains("asked again"), "{}", world.log());
 }
+
+#[test]
+fn without_cleanup_what_ended_unseen_stays_until_docker_speaks_of_it() {
+    let world = World::new();
+    world.run("one", &[]);
+    world.start(&[]).settle();
+    world.kill_registrator();
+    world.docker.cli(&["kill", "one"]).unwrap();
+    std::thread::sleep(Duration::from_millis(1_500));
+    world.start(&["--cleanup=false", "--resync", "0"]);
+    world.run("two", &[]);
+    world.until("the new one", || world.services().contains_key("node1:two:80"));
+    assert!(world.services().contains_key("node1:one:80"), "{}", world.log());
+    world.docker.cli(&["rm", "one"]).unwrap();
+    world.settle();
+}
