@@ -9,10 +9,11 @@ use crate::world::World;
 
 /// Ends the registrator as a crash would, starts its successor with these arguments, and waits until it has looked.
 fn succeed(world: &World, args: &[&str]) {
-    let before = world.log().matches("started").count();
+    let started = || world.log().matches("run: started").count();
+    let before = started();
     world.kill_registrator();
     world.start(args);
-    world.until("started", || world.log().matches("started").count() > before);
+    world.until("started", || started() > before);
 }
 
 #[test]
@@ -45,6 +46,8 @@ fn a_successor_goes_on_with_a_drain_unless_the_container_was_started_since() {
     };
     world.docker.cli(&["kill", "--signal", "TERM", "stubborn"]).unwrap();
     world.until("drained", drained);
+    // Long enough that a registrator no longer asks for the event of the signal.
+    std::thread::sleep(Duration::from_millis(1_500));
     succeed(&world, &[]);
     std::thread::sleep(Duration::from_secs(2));
     assert!(drained(), "it may still end: {}", world.log());
