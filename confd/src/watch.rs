@@ -2,6 +2,7 @@
 
 mod ask;
 mod memory;
+mod rules;
 mod sentinel;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -263,7 +264,9 @@ impl Watches {
                             let pause = (state.took * LIST_PAUSE).min(LIST_PAUSE_MOST);
                             tokio::time::sleep(pause).await;
                             // An answer that was waited for does not tell what it costs.
-                            state.index = state.index.filter(|_| state.asked.elapsed() < UNUSED);
+                            if state.asked.elapsed() >= UNUSED {
+                                state.rules.start_afresh();
+                            }
                         }
                         Next::Ask => {}
                         Next::Poll => tokio::time::sleep(POLL).await,
@@ -274,7 +277,7 @@ impl Watches {
                 Err(error) => {
                     self.metrics.query_errors.inc();
                     let delay = delays.next_delay();
-                    state.cut_off |= matches!(error, consul::Error::Request { .. });
+                    state.rules.missed(matches!(error, consul::Error::Request { .. }));
                     let for_good = source::is_for_good(&error);
                     let error = format!("{:#}", anyhow::Error::from(error));
                     if failing {
@@ -287,9 +290,6 @@ impl Watches {
                     }
                     failing = true;
                     state.failed = true;
-                    // A Consul that comes back may have forgotten what it knew: do not wait for
-                    // it to get past the old index.
-                    state.index = None;
                     tokio::time::sleep(delay).await;
                 }
             }

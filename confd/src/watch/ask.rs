@@ -8,6 +8,7 @@ use consul::Consistency;
 use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
 
+use super::rules::Rules;
 use super::{BIG, BIG_WINDOW, Watches};
 use crate::dependency::Dependency;
 use crate::snapshot::{Data, Doubt};
@@ -16,14 +17,10 @@ use crate::source::{self, Asking};
 /// What a watch remembers from one answer to the next.
 #[derive(Debug)]
 pub(super) struct State {
-    /// The index to wait with.
-    pub(super) index: Option<u64>,
-    /// The newest index that an answer which counted had.
-    newest: Option<u64>,
+    /// How the source's index is followed.
+    pub(super) rules: Rules,
     /// Whether there was no answer the last time.
     pub(super) failed: bool,
-    /// Whether there was no connection since the last answer.
-    pub(super) cut_off: bool,
     /// How long the last answer took that was not waited for.
     pub(super) took: Duration,
     /// When that was asked for.
@@ -32,14 +29,7 @@ pub(super) struct State {
 
 impl State {
     pub(super) fn new() -> Self {
-        Self {
-            index: None,
-            newest: None,
-            failed: false,
-            cut_off: false,
-            took: Duration::ZERO,
-            asked: Instant::now(),
-        }
+        Self { rules: Rules::default(), failed: false, took: Duration::ZERO, asked: Instant::now() }
     }
 }
 
@@ -64,7 +54,7 @@ impl Watches {
         state: &mut State,
     ) -> Result<Next, consul::Error> {
         let may_wait = self.place(dependency);
-        let index = state.index.filter(|_| may_wait.is_some());
+        let index = state.rules.index().filter(|_| may_wait.is_some());
         let quick = match index {
             Some(_) => None,
             None => Some(self.quick.acquire().await.expect("never closed")),
@@ -85,8 +75,7 @@ impl Watches {
             (state.asked, state.failed) = (started, false);
         }
         drop(quick);
-        let went_back = answer.index < state.index;
-        state.index = consul::index::next(state.index, answer.index);
+        let went_back = state.rules.heard(answer.index);
         if answer.value.len() >= BIG {
             let place = Arc::clone(&self.big).acquire_owned().await.expect("never closed");
             tokio::spawn(async move {
@@ -101,7 +90,7 @@ impl Watches {
         let mut doubt = before.as_ref().and_then(|entry| entry.doubt.clone());
         let memory = if before.is_none() { self.memories.get(dependency) } else { None };
         let remembered = memory.as_ref().map(|memory| (&memory.0, memory.1));
-        let known = before.as_ref().map(|entry| (&entry.data, state.newest)).or(remembered);
+        let known = before.as_ref().map(|entry| (&entry.data, state.rules.newest())).or(remembered);
         if let Some((known, newest)) = known {
             if answer.value.shrank(known) {
                 let asking = Asking { index: None, consistency: Consistency::Consistent };
@@ -109,20 +98,16 @@ impl Watches {
                 answer = source::ask(&self.client, dependency, asking).await?;
                 answer.value.share(known);
                 if answer.value.shrank(known) {
-                    doubt = if answer.index < newest {
-                        Some(Doubt::Restarted)
-                    } else if state.cut_off && before.is_some() {
-                        Some(Doubt::Interrupted)
-                    } else {
-                        self.of_suspect_nodes(dependency, known, &answer.value).await?
-                    };
+                    doubt = state.rules.doubt(answer.index, newest, before.is_some());
+                    if doubt.is_none() {
+                        doubt = self.of_suspect_nodes(dependency, known, &answer.value).await?;
+                    }
                 }
             } else if !unchanged {
                 doubt = None;
             }
         }
-        state.newest = answer.index.or(state.newest);
-        state.cut_off = false;
+        state.rules.taken(answer.index);
         if let Some(index) = answer.index {
             self.memories.saw(index, went_back);
         }
@@ -146,7 +131,7 @@ impl Watches {
             {
                 Next::Park
             }
-            Some(_) if state.index.is_none() && !went_back => Next::Poll,
+            Some(_) if state.rules.index().is_none() && !went_back => Next::Poll,
             Some(_) => Next::Ask,
         })
     }

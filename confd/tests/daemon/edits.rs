@@ -81,7 +81,7 @@ async fn a_reload_command_that_fails_is_tried_until_it_succeeds() {
     let (dest, marker) = (bed.folder.path().join("out"), bed.folder.path().join("marker"));
     bed.write("templates/t.tera", "{{ key_or(path=\"color\", default=\"none\") }}\n");
     let text = format!(
-        "[template]\nsrc = \"t.tera\"\ndest = \"{}\"\ncheck_cmd = \"! grep -q bad {{{{ src }}}}\"\nreload_cmd = \"cat {}\"\nreload_min_interval = \"0s\"\n",
+        "[template]\nsrc = \"t.tera\"\ndest = \"{}\"\ncheck_cmd = \"! grep -q bad {{{{ src }}}}\"\nreload_cmd = \"cat {} && grep -q . {{{{ dest }}}} {{{{.src}}}}\"\nreload_min_interval = \"0s\"\n",
         dest.display(),
         marker.display()
     );
@@ -89,8 +89,13 @@ async fn a_reload_command_that_fails_is_tried_until_it_succeeds() {
     bed.start();
     bed.until("the command has failed", |bed| bed.log().contains("No such file")).await;
     assert_eq!(std::fs::read_to_string(&dest).unwrap(), "none\n");
+    // By then some seconds pass between two tries; a hangup does not wait for the next.
+    tokio::time::sleep(std::time::Duration::from_secs(7)).await;
     std::fs::write(&marker, "").unwrap();
-    bed.until("the command has succeeded", |bed| bed.log().contains("action=\"reload_cmd\"")).await;
+    bed.confd().signal(Signal::SIGHUP).unwrap();
+    let succeeded = |bed: &Bed| bed.log().contains("action=\"reload_cmd\"");
+    let took = bed.until("the command has succeeded", succeeded).await;
+    assert!(took.as_millis() < 1500, "{took:?}");
     bed.client.kv_put("color", b"bad").await.unwrap();
     bed.until("the check refuses", |bed| bed.log().contains("rejected by its check")).await;
     assert_eq!(std::fs::read_to_string(&dest).unwrap(), "none\n");
