@@ -138,3 +138,17 @@ fn on_exit_instances_go_although_the_session_of_the_keys_may_not_be_ended() {
     assert!(world.services().is_empty(), "{}", world.log());
     assert!(world.log().contains("not all instances were left"), "{}", world.log());
 }
+
+#[test]
+fn an_agent_that_runs_commands_after_its_restart_is_told_of_them_again() {
+    let mut world = World::new();
+    world.run("script", &["--label", "SERVICE_CHECK_SCRIPT=true"]);
+    world.start(&["--resync", "0"]).settle();
+    let is_told = || world.checks().contains_key("node1:script:80:script");
+    assert!(world.log().contains("runs no commands") && !is_told(), "{}", world.log());
+    let settings = world.consul.folder().join("4.json");
+    fs::write(settings, r#"{"enable_script_checks": true}"#).unwrap();
+    world.consul.restart().unwrap();
+    let is_told = || world.checks().contains_key("node1:script:80:script");
+    world.until("told", is_told);
+}
