@@ -5,6 +5,7 @@
 
 use std::fs::{self, File};
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -68,12 +69,12 @@ struct Cluster {
 
 /// Measures every way to ask, and prints a table.
 pub(crate) async fn table() -> Result<()> {
-    let cluster = Cluster::start().await?;
+    let cluster = Arc::new(Cluster::start().await?);
     println!("\n## {} watchers on {WATCHED} of {}\n", SHAPE.watchers, SHAPE.name);
     println!(
-        "| asked | changes/s | change → last watcher p50 | worst | late | leader CPU % | followers | agent |"
+        "| asked | changes/s wanted | seen | change → last watcher p50 | worst | late | leader CPU % | followers | agent |"
     );
-    println!("|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|");
     for mode in &MODES {
         let (watchers, answers) = watchers(mode).await?;
         for churn in CHURN {
@@ -130,7 +131,11 @@ impl Cluster {
     }
 
     /// Changes instances `churn` times a second, and notes when the last watcher of each knows.
-    async fn measure(&self, churn: u32, answers: &[watch::Receiver<String>]) -> Result<String> {
+    async fn measure(
+        self: &Arc<Self>,
+        churn: u32,
+        answers: &[watch::Receiver<String>],
+    ) -> Result<String> {
         let leader = leader().await?;
         let before = self.ticks()?;
         let started = Instant::now();
@@ -138,12 +143,12 @@ impl Cluster {
         let mut seen = JoinSet::new();
         while started.elapsed() < LENGTH {
             pace.tick().await;
-            let (service, text) = self.change().await?;
-            let made = Instant::now();
-            let watchers: Vec<_> = answers.iter().skip(service).step_by(WATCHED).cloned().collect();
+            let (cluster, answers) = (Arc::clone(self), answers.to_vec());
             seen.spawn(async move {
+                let (service, text) = cluster.change().await.ok()?;
+                let made = Instant::now();
                 let known = async {
-                    for mut watcher in watchers {
+                    for mut watcher in answers.into_iter().skip(service).step_by(WATCHED) {
                         watcher.wait_for(|answer| answer.contains(&text)).await.ok()?;
                     }
                     Some(made.elapsed())
@@ -161,7 +166,8 @@ impl Cluster {
         times.sort();
         let at = |index: usize| times.get(index).copied().unwrap_or(LATE).as_millis();
         Ok(format!(
-            "{} ms | {} ms | {late} | {} | {followers} | {}",
+            "{} | {} ms | {} ms | {late} | {} | {followers} | {}",
+            times.len() as u64 / LENGTH.as_secs(),
             at(times.len() / 2),
             at(times.len().saturating_sub(1)),
             percent(leader),
