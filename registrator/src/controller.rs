@@ -9,11 +9,14 @@
 //! are done. What is not yet looked at stays as it is. Nor does anything wait for the keys, which take a majority of
 //! Consul's servers and not only the agent: a task of their own writes them.
 
+mod apply;
 mod assembly;
+mod clock;
 mod derive;
 mod doubts;
 mod keys;
 mod known;
+mod learn;
 mod leave;
 mod look;
 mod pass;
@@ -43,6 +46,7 @@ use crate::model::Actual;
 use crate::wakeups::{Pending, Wakeups};
 
 use assembly::Assembly;
+use clock::Clock;
 use keys::Keys;
 use known::Known;
 use scope::Due;
@@ -128,16 +132,6 @@ pub(crate) struct Controller {
     without_commands: bool,
     /// When TTL checks are repeated, and whose they are.
     beats: BTreeMap<String, (String, Instant)>,
-}
-
-/// When something is to be done without a wake-up.
-#[derive(Debug, Default)]
-struct Clock {
-    resync: Option<Instant>,
-    retry: Option<Instant>,
-    doubt: Option<Instant>,
-    journal: Option<Instant>,
-    collect: Option<Instant>,
 }
 
 impl Controller {
@@ -265,7 +259,7 @@ impl Controller {
             }
             match &hint.killed {
                 Some(signal) => self.drain(&id, signal),
-                None if hint.changed || hint.started => self.look.forget_signal(&id),
+                None if hint.changed || hint.started => drop(self.look.forget_signal(&id)),
                 None => {}
             }
         }
@@ -289,61 +283,11 @@ impl Controller {
             self.look.killed(id, signal);
         }
     }
-
-    fn set_resync(&mut self) {
-        let every = self.parts.keep.resync;
-        // A tenth earlier or later, so that nodes do not ask in step.
-        let jitter = rand::random_range(0.9..1.1);
-        self.clock.resync = (!every.is_zero()).then(|| Instant::now() + every.mul_f64(jitter));
-    }
-
-    fn deadline(&self) -> Instant {
-        let Clock { resync, retry, doubt, journal, collect } = self.clock;
-        let drains = self.containers.values().filter_map(Known::drained_until).min();
-        let beat = self.beats.values().map(|(_, at)| *at).min();
-        let soonest = [resync, retry, doubt, journal, collect, drains, beat, self.look.retry];
-        let far = Instant::now() + Duration::from_hours(1);
-        soonest.into_iter().flatten().min().unwrap_or(far)
-    }
-
-    async fn tick(&mut self) {
-        let now = Instant::now();
-        let reached = |at: &mut Option<Instant>| at.take_if(|at| *at <= now).is_some();
-        if reached(&mut self.clock.resync) {
-            self.set_resync();
-            self.look.everywhere = true;
-            self.doubt_consul(Doubt::Ours);
-        }
-        if reached(&mut self.clock.doubt) {
-            self.look.everywhere = true;
-            self.doubting = true;
-        }
-        if reached(&mut self.clock.retry) {
-            self.due.everything = true;
-        }
-        if reached(&mut self.look.retry) {
-            self.look.again();
-        }
-        if reached(&mut self.clock.journal) {
-            self.write_journal();
-        }
-        for (id, known) in &mut self.containers {
-            if known.end_drain(now) {
-                self.due.containers.insert(id.clone());
-            }
-        }
-        self.beat(now).await;
-    }
 }
 
 /// Returns how long a container may take to end that was asked to.
 fn patience(container: &Container) -> Duration {
     Duration::from_secs(container.stop_timeout) + STOP_MARGIN
-}
-
-/// Has something done then, or sooner.
-fn sooner(at: &mut Option<Instant>, then: Instant) {
-    *at = Some(at.map_or(then, |at| at.min(then)));
 }
 
 /// Returns the next pause before a daemon on this machine is tried again: short at first, and

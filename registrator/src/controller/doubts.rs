@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::clock::sooner;
 use super::scope::Scope;
-use super::{Controller, DOUBT, chain, sooner};
+use super::{Controller, DOUBT, chain};
 use crate::guard;
 use crate::model::{Actual, CONTAINER, Desired};
 use crate::plan::{Action, pairs};

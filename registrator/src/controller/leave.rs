@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
 
-use super::pass::AT_A_TIME;
+use super::apply::AT_A_TIME;
 use super::{Controller, chain};
 use crate::args::OnExit;
 use crate::model::DRAINING;

@@ -10,9 +10,8 @@ use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
-use super::{Controller, Found, Inspected, ListedAll, chain};
+use super::{Controller, Inspected, ListedAll, chain};
 use crate::args::Deregister;
-use crate::ending;
 
 /// How many inspections run at a time.
 const AT_A_TIME: usize = 8;
@@ -132,9 +131,21 @@ impl Look {
         }
     }
 
-    /// Forgets the signal: something else happened to the container since.
-    pub(crate) fn forget_signal(&mut self, id: &str) {
-        self.killed.remove(id);
+    /// Forgets the signal that was sent to a container, and returns it.
+    pub(crate) fn forget_signal(&mut self, id: &str) -> Option<String> {
+        self.killed.remove(id)
+    }
+
+    /// Notes down that a container was inspected.
+    pub(super) fn learned(&mut self, id: &str) {
+        self.fresh += 1;
+        self.newer.insert(id.to_owned());
+    }
+
+    /// Tells whether a container is neither in the last list nor newer than it.
+    pub(super) fn is_unlisted(&self, id: &str) -> bool {
+        let listed = self.fingerprints.contains_key(id);
+        !listed && !self.busy.contains_key(id) && !self.newer.contains(id)
     }
 
     /// Asks again for what failed.
@@ -255,25 +266,6 @@ impl Controller {
         self.due.everything = true;
     }
 
-    /// Forgets the containers that are neither in the list nor newer than it.
-    fn forget_unlisted(&mut self) {
-        let Look { fingerprints, busy, newer, .. } = &self.look;
-        let gone: Vec<_> = self
-            .containers
-            .keys()
-            .filter(|id| {
-                let listed = fingerprints.contains_key(*id);
-                !listed && !busy.contains_key(*id) && !newer.contains(*id)
-            })
-            .cloned()
-            .collect();
-        for id in gone {
-            let known = self.containers.remove(&id).and_then(|known| known.container);
-            self.guests.remove(&id);
-            self.derive_guests(&id, &known.map(|container| container.name).unwrap_or_default());
-        }
-    }
-
     pub(crate) fn inspected(&mut self, done: Result<Inspected, JoinError>) {
         let Ok((id, inspected)) = done else { return };
         let busy = self.look.busy.remove(&id).unwrap_or(Busy::Asked);
@@ -307,70 +299,6 @@ impl Controller {
                 self.look.retry = Some(Instant::now() + PAUSE);
             }
         }
-    }
-
-    /// Takes over what Docker says about a container.
-    fn learn(&mut self, id: &str, found: Option<Found>, event_time: Option<i64>) {
-        self.due.containers.insert(id.to_owned());
-        self.look.fresh += 1;
-        self.look.newer.insert(id.to_owned());
-        let short = id.get(..12).unwrap_or(id).to_owned();
-        let found = match found {
-            Some((Ok(container), document)) => Some((container, document)),
-            Some((Err(error), _)) => {
-                tracing::warn!(container = short, error = chain(&error), "cannot be understood");
-                self.parts.metrics.warnings.inc();
-                None
-            }
-            None => None,
-        };
-        match found {
-            Some((mut container, document)) if container.running => {
-                self.ended.remove(&short);
-                let known = self.containers.entry(id.to_owned()).or_default();
-                known.tombstone = None;
-                known.event_time = event_time.or(known.event_time);
-                if known.container.as_ref().is_none_or(|old| old.started_at != container.started_at)
-                {
-                    known.revive();
-                }
-                let (tags, problems) = self.tags.of(&document);
-                known.tags = tags;
-                let name = container.name.clone();
-                container.forget_labels(&self.parts.options);
-                known.container = Some(container);
-                for problem in problems {
-                    self.warn(id, &name, problem);
-                }
-                self.derive(id);
-                self.derive_guests(id, &name);
-                if let Some(signal) = self.look.killed.remove(id) {
-                    self.drain(id, &signal);
-                }
-            }
-            Some((container, _)) => {
-                let policy = self.parts.keep.deregister;
-                let reason =
-                    ending::tombstone(policy, container.exit_code, container.out_of_memory);
-                self.end(id, short, reason, container.started_at);
-            }
-            None => self.end(id, short, None, String::new()),
-        }
-    }
-
-    fn end(&mut self, id: &str, short: String, tombstone: Option<String>, since: String) {
-        self.look.forget_signal(id);
-        self.guests.remove(id);
-        let name = self.containers.get(id).and_then(|known| known.container.as_ref());
-        let name = name.map(|container| container.name.clone()).unwrap_or_default();
-        if tombstone.is_some() {
-            let known = self.containers.remove(id).unwrap_or_default();
-            self.containers.insert(id.to_owned(), known.buried(tombstone, since));
-        } else {
-            self.containers.remove(id);
-            self.ended.insert(short);
-        }
-        self.derive_guests(id, &name);
     }
 }
 

@@ -5,7 +5,7 @@ use futures_util::stream::{self, StreamExt};
 use tokio::task::JoinError;
 use tokio::time::Instant;
 
-use super::pass::AT_A_TIME;
+use super::apply::AT_A_TIME;
 use super::{Controller, JOURNAL_PAUSE, NEIGHBOUR_PAUSE, chain, neighbour_pause};
 use crate::mirror::Doubt;
 
