@@ -74,9 +74,9 @@ fn stage_with(
     let mut file = match builder.tempfile_in(folder(dest)) {
         // A file that is mounted into a folder where nothing else may be written.
         Err(error) if is_closed(&error) && dest.is_file() => {
-            builder.tempfile_in(std::env::temp_dir()).map_err(|_| error)?
+            builder.tempfile_in(std::env::temp_dir()).map_err(|_| bare(error))?
         }
-        file => file?,
+        file => file.map_err(bare)?,
     };
     let mut writer = BufWriter::new(&mut file);
     write(&mut writer)?;
@@ -183,6 +183,14 @@ pub(crate) fn sweep(folder: &Path, prefix: &str) {
         if name.starts_with(prefix) && name.ends_with(SUFFIX) {
             drop(std::fs::remove_file(entry.path()));
         }
+    }
+}
+
+/// Returns an error without the name of the staged file, which is another one each time: the same is to be said once.
+fn bare(error: io::Error) -> io::Error {
+    match error.to_string().split_once(" at path ") {
+        Some((why, _)) => io::Error::new(error.kind(), why.to_owned()),
+        None => error,
     }
 }
 
@@ -314,6 +322,15 @@ mod tests {
         });
         mounted.join().unwrap();
         assert_eq!(read(&seen).unwrap().as_deref(), Some("short"));
+    }
+
+    #[test]
+    fn the_same_failure_is_the_same_message() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("missing/a.cfg");
+        let failure = || replace(&path, "one").unwrap_err().to_string();
+        assert_eq!(failure(), failure());
+        assert!(failure().starts_with("No such file or directory"), "{}", failure());
     }
 
     #[test]

@@ -9,12 +9,21 @@ use crate::board::Phase;
 use crate::disk;
 use crate::persist;
 use crate::refusal::Trial;
+use crate::resource::Resource;
 use crate::step::{self, Facts, Step};
 use crate::wait::next_reload;
 use crate::worker::{Finished, Wanted, Worker};
 
 /// The pause before the next look at an ambassador that is just starting.
 const SOON: Duration = Duration::from_millis(75);
+
+/// The longest pause before the next look at a load balancer that has no master socket.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Tells whether the resource has an HAProxy that is not there at all.
+pub(crate) fn is_absent(resource: &Resource) -> bool {
+    resource.haproxy.as_ref().is_some_and(|haproxy| !haproxy.master.exists())
+}
 
 impl Worker {
     /// Takes steps until what is wanted is live, or something has to be waited for.
@@ -191,8 +200,17 @@ impl Worker {
             self.retry = Some(Instant::now() + SOON);
             return self.report(Phase::Waiting(why));
         }
-        self.shared.metrics.apply_errors.get_or_create(&self.label).inc();
-        self.retry = Some(Instant::now() + self.delays.next_delay());
+        // What was waited for is a failure now, and said anew.
+        if self.beginning.take().is_some() {
+            self.last_problem = None;
+        }
+        let (absent, again) = (is_absent(&self.resource), self.last_problem.as_ref() == Some(&why));
+        if !(absent && again) {
+            self.shared.metrics.apply_errors.get_or_create(&self.label).inc();
+        }
+        // Looking whether it is there costs nothing, and whoever starts it wants it to serve.
+        let longest = if absent { LOOK } else { Duration::MAX };
+        self.retry = Some(Instant::now() + self.delays.next_delay().min(longest));
         self.report(Phase::Failing(why));
     }
 }

@@ -49,6 +49,10 @@ impl Worker {
 
     /// If some services make the text wrong, goes on without them; else without the template, if that is new.
     pub(crate) async fn leave_out_culprits(&mut self, trial: Trial) {
+        // No template, and none of what is known now, has given a generation that somebody went back to.
+        if self.fixed.is_some() {
+            return;
+        }
         let (Some(wanted), Some(templates)) = (self.wanted.clone(), self.templates_in_use()) else {
             return;
         };

@@ -16,6 +16,7 @@ use crate::disk::{self, Access};
 use crate::guard::Guard;
 use crate::haproxy::{Haproxy, Settings};
 use crate::metrics::OfResource;
+use crate::pass::is_absent;
 use crate::persist::Destination;
 use crate::resource::{Action, Resource};
 use crate::snapshot::Snapshot;
@@ -98,7 +99,9 @@ impl Worker {
             reload_reason: None,
             refused: None,
             retry: None,
-            beginning: is_beginning(&resource).then(|| Instant::now() + patience),
+            // An ambassador of this node, or one that may only just be coming.
+            beginning: (resource.ambassador.is_some() || is_absent(&resource))
+                .then(|| Instant::now() + patience),
             verified: false,
             resource,
             templates,
@@ -150,10 +153,4 @@ fn newest(state: &State, resource: &str) -> Option<Generation> {
         tracing::warn!(resource, %error, "the newest generation is of no use");
         None
     })
-}
-
-/// Tells whether the load balancer may only just be coming: an ambassador of this node, or one that was not there yet.
-fn is_beginning(resource: &Resource) -> bool {
-    let absent = resource.haproxy.as_ref().is_some_and(|haproxy| !haproxy.master.exists());
-    resource.ambassador.is_some() || absent
 }
