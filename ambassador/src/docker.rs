@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
 
-pub(crate) use containers::{Found, Recipe};
+pub(crate) use containers::{Found, Recipe, Unknown};
 pub(crate) use engine::{Endpoint, Error};
 
 use crate::link::tcp_ports;

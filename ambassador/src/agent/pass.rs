@@ -10,7 +10,7 @@ use super::metrics::Metrics;
 use super::plan::{Action, Client, Identity, desired, plan};
 use super::resources;
 use super::sweep::sweep;
-use crate::docker::{Engine, Error, Found, Recipe};
+use crate::docker::{Engine, Error, Found, Recipe, Unknown};
 
 /// Creations at once; the engine does them one after the other in the end.
 const AT_ONCE: usize = 8;
@@ -55,7 +55,8 @@ impl Pass<'_> {
             .into_iter()
             .filter(|one| ours(&one.identity.project) && !others.contains(&one.identity.container))
             .collect();
-        for (id, why) in &unknown {
+        let unknown: Vec<_> = unknown.iter().filter(|(_, one)| ours(&one.project)).collect();
+        for (id, Unknown { why, .. }) in &unknown {
             tracing::warn!(client = id, %why, "its ambassador stays as it is");
         }
         self.metrics.looked(clients.len(), ambassadors.len());

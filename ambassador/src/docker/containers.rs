@@ -42,8 +42,15 @@ const INSPECTION: Duration = Duration::from_secs(5);
 pub(crate) struct Found {
     pub(crate) clients: Vec<Client>,
     pub(crate) ambassadors: Vec<Ambassador>,
-    /// Containers that ask for upstreams and cannot be inspected now, by whole ID, and why.
-    pub(crate) unknown: BTreeMap<String, String>,
+    /// Containers that ask for upstreams and cannot be inspected now, by whole ID.
+    pub(crate) unknown: BTreeMap<String, Unknown>,
+}
+
+/// A container that cannot be inspected.
+#[derive(Debug)]
+pub(crate) struct Unknown {
+    pub(crate) project: String,
+    pub(crate) why: String,
 }
 
 /// What ambassadors are made of.
@@ -117,23 +124,23 @@ impl Engine {
             if let Some(ambassador) = ambassador(&container) {
                 found.ambassadors.push(ambassador);
             } else if runs(&container) {
-                candidates.extend(container.id);
+                let project = label(&container, COMPOSE_PROJECT);
+                candidates.extend(container.id.map(|id| (id, project)));
             }
         }
         let mut inspected = stream::iter(candidates)
-            .map(async |id| (timeout(INSPECTION, self.client(&id)).await, id))
+            .map(async |(id, project)| (timeout(INSPECTION, self.client(&id)).await, id, project))
             .buffered(AT_ONCE);
-        while let Some((inspected, id)) = inspected.next().await {
-            match inspected {
-                Ok(Ok(client)) => found.clients.extend(client),
-                Ok(Err(error)) => {
-                    drop(found.unknown.insert(id, format!("{:#}", anyhow::Error::from(error))));
+        while let Some((inspected, id, project)) = inspected.next().await {
+            let why = match inspected {
+                Ok(Ok(client)) => {
+                    found.clients.extend(client);
+                    continue;
                 }
-                Err(_) => {
-                    let said = format!("docker did not answer within {INSPECTION:?}");
-                    drop(found.unknown.insert(id, said));
-                }
-            }
+                Ok(Err(error)) => format!("{:#}", anyhow::Error::from(error)),
+                Err(_) => format!("docker did not answer within {INSPECTION:?}"),
+            };
+            found.unknown.insert(id, Unknown { project, why });
         }
         Ok(found)
     }
@@ -224,7 +231,7 @@ impl Engine {
 
 fn ambassador(container: &ContainerSummary) -> Option<Ambassador> {
     let labels = container.labels.as_ref()?;
-    let label = |key: &str| labels.get(key).cloned().unwrap_or_default();
+    let label = |key: &str| label(container, key);
     Some(Ambassador {
         id: container.id.clone()?,
         identity: Identity {
@@ -236,6 +243,10 @@ fn ambassador(container: &ContainerSummary) -> Option<Ambassador> {
         },
         running: runs(container),
     })
+}
+
+fn label(container: &ContainerSummary, key: &str) -> String {
+    container.labels.as_ref().and_then(|labels| labels.get(key)).cloned().unwrap_or_default()
 }
 
 fn runs(container: &ContainerSummary) -> bool {

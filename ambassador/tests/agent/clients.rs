@@ -76,7 +76,7 @@ fn a_lost_ambassador_is_replaced() {
 #[test]
 fn a_client_that_asks_for_nonsense_keeps_nobody_else_from_an_ambassador() {
     let node = Node::new();
-    let _agent = node.agent();
+    let agent = node.agent();
     node.client("bad", "rng", &[]);
     node.client("shared", "rng:80", &["--network", "host"]);
     // A part of this system is nobody's client.
@@ -89,6 +89,7 @@ fn a_client_that_asks_for_nonsense_keeps_nobody_else_from_an_ambassador() {
     for reason in ["SERVICE:PORT", "its network is not its own", "a part of the system"] {
         eventually("said", || node.log().contains(reason));
     }
+    agent.stop().unwrap();
     // Once is not enough for `create`: who runs it by hand wants to know.
     let project = ["--label", "com.docker.compose.project=shop"];
     node.client("bad-too", "rng", &project);
@@ -112,6 +113,12 @@ fn a_container_that_cannot_be_inspected_keeps_nobody_else_from_an_ambassador() {
     node.docker.cli(&["rm", "-f", "good"]).unwrap();
     eventually("none", || node.ambassadors().is_empty());
     drop(agent);
+    // `create` fails if it is one of the project that is meant.
+    for (project, code) in [("", 1), ("shop", 0)] {
+        let mut create = node.command(&["create", "--project", project]);
+        let created = create.env("DOCKER_HOST", proxy.url()).output().unwrap();
+        assert_eq!(created.status.code(), Some(code), "{project:?}: {created:?}");
+    }
 
     // An ambassador that is there stays while its client cannot be inspected.
     let direct = node.agent();
