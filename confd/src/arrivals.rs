@@ -34,6 +34,8 @@ pub(crate) struct Arrivals {
     rendered: BTreeMap<String, SystemTime>,
     /// Live, and maybe waiting for a first check.
     live: BTreeMap<String, SystemTime>,
+    /// Followed before: whoever comes back, from maintenance for instance, does not come from that event again.
+    followed: BTreeSet<(SystemTime, String)>,
 }
 
 impl Arrivals {
@@ -48,26 +50,34 @@ impl Arrivals {
     ) -> Vec<Arrival> {
         let mut arrivals = Vec::new();
         let mut new = BTreeSet::new();
+        self.followed.retain(|(event, _)| age(*event, now) < OLDEST);
         for (question, entry) in asked.iter().filter_map(|d| Some((d, snapshot.get(d)?))) {
             let before = self.known.get(question);
             if before.is_some_and(|before| Arc::ptr_eq(before, entry)) {
                 continue;
             }
             let before = before.map_or(&[][..], |before| instances(&before.data));
-            let before: BTreeSet<_> = before.iter().map(|one| (&one.node, &one.id)).collect();
+            let mut before: BTreeSet<_> = before.iter().map(|one| (&one.node, &one.id)).collect();
             for instance in instances(&entry.data) {
                 let identity = (&instance.node, &instance.id);
-                if !before.contains(&identity)
+                if !before.remove(&identity)
                     && let Some(event) = time(instance, EVENT_TIME)
                     && let Ok(age) = now.duration_since(event)
                     && age < OLDEST
                     && new.insert(identity)
+                    && self.followed.insert((event, instance.id.clone()))
                 {
                     self.rendered.insert(text::haproxy_name(&instance.id), event);
                     let registered = time(instance, REGISTERED_TIME);
                     let registered = registered.and_then(|at| at.duration_since(event).ok());
                     arrivals.push(Arrival { registered, rendered: age });
                 }
+            }
+            // Who went before it was live never arrives.
+            for (_, id) in before {
+                let name = text::haproxy_name(id);
+                self.rendered.remove(&name);
+                self.live.remove(&name);
             }
         }
         let entries = asked.iter().filter_map(|d| Some((d.clone(), Arc::clone(snapshot.get(d)?))));
@@ -140,5 +150,26 @@ mod tests {
         assert_eq!(arrivals.serving(&server, at(1004)), Some(seconds(4)));
         assert_eq!(arrivals.serving(&server, at(1005)), None);
         assert_eq!(Arrivals::default().rendered(&asked, &snapshot, at(2000)), [], "it is old");
+    }
+
+    #[test]
+    fn who_went_before_serving_or_comes_back_later_is_not_measured_from_the_old_event() {
+        let rng = Dependency::Service(Service::named("rng"));
+        let asked = BTreeSet::from([rng.clone()]);
+        let meta = BTreeMap::from([(EVENT_TIME.to_owned(), "1000000000000".to_owned())]);
+        let instance = Instance { id: "a".into(), meta: meta.into(), ..Instance::default() };
+        let (there, gone) = (vec![Arc::new(instance)], Vec::new());
+        let mut snapshot = Snapshot::default();
+        let mut arrivals = Arrivals::default();
+        let mut render = |arrivals: &mut Arrivals, instances: &[Arc<Instance>], second| {
+            let data = Data::Instances(instances.to_vec());
+            snapshot.update(&rng.clone().into(), data, None, at(second));
+            arrivals.rendered(&asked, &snapshot, at(second)).len()
+        };
+        assert_eq!(render(&mut arrivals, &there, 1001), 1);
+        assert_eq!(render(&mut arrivals, &gone, 1002), 0);
+        assert_eq!(arrivals.live(at(1030)), [], "it was never live");
+        assert_eq!(render(&mut arrivals, &there, 1031), 0, "it comes back from somewhere else");
+        assert_eq!(arrivals.live(at(1032)), []);
     }
 }
