@@ -12,6 +12,8 @@ use crate::space::run;
 const TIERS_FILE: &str = "compose.yml";
 /// The overlay network that backends may be on.
 pub(crate) const BACKENDS: &str = "backends";
+/// A folder with nothing but the engine's socket.
+pub(crate) const SOCKETS: &str = "/run/engine";
 /// The services of the first file that need Consul's tokens.
 const TIERS: [&str; 3] = ["registrator", "confd", "ambassador"];
 /// Those that ambassadors of one client each need.
@@ -51,8 +53,11 @@ fn compose(node: &Node, file: &str, args: &[&str]) -> Command {
     if node.has(Variant::Near) {
         command.env("NEAR", node.name());
     }
-    // The engine makes its socket anew when it is started again: containers get the folder.
-    command.env("DOCKER_SOCKET_MOUNT", "/var/run");
+    // The engine makes its socket anew when it is started again: containers get the folder. Not /var/run, which is /run
+    // in most images: it would hide what else is mounted there.
+    command
+        .env("DOCKER_SOCKET_MOUNT", SOCKETS)
+        .env("DOCKER_SOCKET", format!("{SOCKETS}/docker.sock"));
     command
 }
 

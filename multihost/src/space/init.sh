@@ -6,7 +6,7 @@ name=$1 files=$2
 hostname "$name"
 ip link set lo up
 mount -t tmpfs -o mode=755 run /run # sockets and pid files at their usual places, this node's alone
-mkdir -p /run/lock
+mkdir -p /run/lock /run/engine
 for file in hosts hostname; do
   if [ -e "$files/$file" ]; then mount --bind "$files/$file" "/etc/$file"; fi
 done
