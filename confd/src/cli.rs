@@ -75,7 +75,7 @@ impl Args {
         // Those of Consul may stand wherever the others may.
         let command = command.mut_args(|arg| {
             let is_consul = arg.get_long().is_some_and(|long| long.starts_with("consul-"));
-            arg.global(is_consul)
+            if is_consul { arg.global(true) } else { arg }
         });
         Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
     }

@@ -33,8 +33,11 @@ impl Worker {
         };
         let undone = match haproxy.accepted() {
             Some(live) if *live == *text => haproxy.apply(good).await,
-            // It may have taken a part of the text before it refused the next.
-            Some(live) if *live == **good => haproxy.drift().await,
+            // It may have taken a part of the text before it refused the next. One that is away has taken nothing.
+            Some(live) if *live == **good => match haproxy.drift().await {
+                Err(haproxy::Error::Unreachable { .. }) => Ok(Applied::default()),
+                undone => undone,
+            },
             _ => Ok(Applied::default()),
         };
         self.refused = Some(text);

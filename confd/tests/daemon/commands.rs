@@ -122,7 +122,7 @@ fn mistakes_in_flags_are_usage_errors() {
     assert_eq!(code(&run(&["--help"])), 0);
     // Those of Consul may stand behind a command, as all others.
     let output = run(&["render", "x", "--consul-addr", "ftp://x", "--confdir", "/no/such/folder"]);
-    assert!(code(&output) == 2 && err(&output).contains("consul-addr"), "{}", err(&output));
+    assert!(code(&output) == 2 && err(&output).contains("--consul-addr: "), "{}", err(&output));
 }
 
 #[tokio::test(flavor = "multi_thread")]
