@@ -120,6 +120,8 @@ fn mistakes_in_flags_are_usage_errors() {
     assert_eq!(code(&run(&["--no-such-flag"])), 2);
     assert_eq!(code(&run(&["--confdir", "/no/such/folder"])), 2);
     assert_eq!(code(&run(&["--help"])), 0);
+    let said = err(&run(&["check", "--confdir", "/no/such/folder"]));
+    assert!(said.contains("/no/such/folder/conf.d"), "{said}");
     // Those of Consul may stand behind a command, as all others.
     let output = run(&["render", "x", "--consul-addr", "ftp://x", "--confdir", "/no/such/folder"]);
     assert!(code(&output) == 2 && err(&output).contains("--consul-addr: "), "{}", err(&output));
