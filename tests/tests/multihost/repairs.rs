@@ -86,6 +86,8 @@ pub(crate) async fn registrator_away(cluster: &Cluster) -> anyhow::Result<String
         exact(cluster, "a registrator was away").await
     };
     let result = failures(cluster, &[], fault).await;
+    // Whatever happened, the next scenario finds it running.
+    node.docker_run(&["start", registrator]).await?;
     coins::scale_node(&node, 4, 1).await?;
     let (took, errors) = result?;
     none(&errors)?;
