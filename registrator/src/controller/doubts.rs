@@ -126,11 +126,11 @@ impl Controller {
     pub(super) fn leave_refused(&mut self, actions: &mut Vec<Action>) {
         let now = Instant::now();
         let desired = &self.assembly.desired;
-        self.refused.retain(|id, refusal| desired.get(id) == Some(&refusal.desired));
+        self.refused.retain(|id, _| desired.contains_key(id));
         let (refused, retry) = (&self.refused, &mut self.clock.retry);
         actions.retain(|action| {
             let Action::Register(one) = action else { return true };
-            let refusal = refused.get(&one.registration.id);
+            let refusal = refused.get(&one.registration.id).filter(|last| last.desired == *one);
             let until = refusal.map(|refusal| refusal.until).filter(|until| *until > now);
             if let Some(until) = until {
                 sooner(retry, until);
@@ -165,7 +165,8 @@ impl Controller {
             tracing::warn!(id, error, "consul refuses to register it, will retry");
             self.parts.metrics.warnings.inc();
         }
-        let pause = before.map_or(FIRST_PAUSE, |refusal| (refusal.pause * 2).min(LAST_PAUSE));
+        let again = before.filter(|refusal| refusal.desired == desired);
+        let pause = again.map_or(FIRST_PAUSE, |refusal| (refusal.pause * 2).min(LAST_PAUSE));
         let until = Instant::now() + pause;
         sooner(&mut self.clock.retry, until);
         self.refused.insert(id, Refusal { desired, error, pause, until });

@@ -10,9 +10,10 @@ use crate::world::{SOON, World};
 
 /// An agent that other nodes reach.
 const ADVERTISED: &str = r#"{"advertise_addr": "192.0.2.7"}"#;
-/// Shows the engine's socket (its folder is `$1`) where older registrators had it and nowhere else, and runs the rest.
-const AS_OF_OLD: &str = r#"mount --bind "$1" /mnt && mount -t tmpfs tmpfs /tmp && mount -t tmpfs tmpfs /run &&
-ln -s /mnt/docker.sock /tmp/docker.sock && shift && exec "$@""#;
+/// Shows the engine's socket (its folder is `$1`) where older registrators had it and nowhere else, and runs `$2`
+/// with the rest.
+const AS_OF_OLD: &str = r#"exec 3<"$2" && mount --bind "$1" /mnt && mount -t tmpfs tmpfs /tmp && mount -t tmpfs tmpfs /run &&
+ln -s /mnt/docker.sock /tmp/docker.sock && shift 2 && exec /proc/self/fd/3 "$@""#;
 /// Says what a web server at host `$1`, port `$2`, answers.
 const FETCH: &str = r#"exec 3<>"/dev/tcp/$1/$2" && printf 'GET / HTTP/1.0\r\n\r\n' >&3 && cat <&3"#;
 
