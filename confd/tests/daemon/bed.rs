@@ -50,6 +50,13 @@ impl Bed {
         Self::of(consul, &programs()[0])
     }
 
+    /// Brings Consul's index ahead of where a Consul without data begins: what counts as "newer" must be behind it.
+    pub(crate) async fn age_consul(&self) {
+        for n in 0..50_u8 {
+            self.client.kv_put("count", &[n]).await.unwrap();
+        }
+    }
+
     fn of(consul: Consul, program: &Program) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let client = Client::new(&Config::from_uri(&consul.url()).unwrap()).unwrap();

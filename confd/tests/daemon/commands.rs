@@ -222,9 +222,7 @@ async fn accept_lets_go_what_the_guard_holds() {
     for n in 0..6 {
         bed.register("web", &format!("i{n}"), web.address(), &["http"]).await;
     }
-    for n in 0..50_u8 {
-        bed.client.kv_put("count", &[n]).await.unwrap();
-    }
+    bed.age_consul().await;
     bed.start();
     bed.until("all serve", |bed| bed.serving("http_web").len() == 6).await;
     bed.until("it is remembered", |bed| bed.log().contains("accepted")).await;

@@ -135,10 +135,7 @@ async fn a_consul_that_lost_its_data_empties_nothing() {
     for name in &names {
         bed.register("web", name, web.address(), &["http"]).await;
     }
-    // What counts as "newer" must be behind what the new Consul will have.
-    for n in 0..50_u8 {
-        bed.client.kv_put("count", &[n]).await.unwrap();
-    }
+    bed.age_consul().await;
     let all: Vec<&str> = names.iter().map(String::as_str).collect();
     bed.start();
     bed.until_serving("http_web", &all).await;

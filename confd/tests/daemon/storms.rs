@@ -41,10 +41,7 @@ async fn what_the_guard_holds_is_let_go_without_a_lost_request() {
     for n in 0..6 {
         bed.register("web", &format!("old{n}"), old.address(), &["http"]).await;
     }
-    // What counts as "newer" must be behind what the new Consul will have.
-    for n in 0..50_u8 {
-        bed.client.kv_put("count", &[n]).await.unwrap();
-    }
+    bed.age_consul().await;
     bed.start();
     bed.until("all serve", |bed| bed.serving("http_web").len() == 6).await;
     bed.until("it is remembered", |bed| bed.log().contains("accepted")).await;

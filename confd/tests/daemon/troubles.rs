@@ -156,9 +156,7 @@ async fn an_edit_lets_go_nothing_that_is_held() {
     for name in &names {
         bed.register("web", name, web.address(), &["http"]).await;
     }
-    for n in 0..50_u8 {
-        bed.client.kv_put("count", &[n]).await.unwrap();
-    }
+    bed.age_consul().await;
     let all: Vec<&str> = names.iter().map(String::as_str).collect();
     bed.start();
     bed.until_serving("http_web", &all).await;
