@@ -164,19 +164,25 @@ impl Mirror {
         if holders.is_empty() {
             return Ok(());
         }
-        let owner = &self.layout.owner;
-        for session in self.client.node_sessions(&owner.node).await? {
-            let ours = session.node == owner.node && session.name == owner.session();
-            if !ours || !holders.contains(&session.id) {
+        for session in self.sessions().await? {
+            if !holders.contains(&session) {
                 continue;
             }
-            if self.session.is_none() && self.client.session_renew(&session.id).await? {
-                self.session = Some(session.id);
+            if self.session.is_none() && self.client.session_renew(&session).await? {
+                self.session = Some(session);
             } else {
-                self.client.session_destroy(&session.id).await?;
+                self.client.session_destroy(&session).await?;
             }
         }
         Ok(())
+    }
+
+    /// Returns the sessions under our name.
+    async fn sessions(&self) -> Result<Vec<String>, consul::Error> {
+        let owner = &self.layout.owner;
+        let mut sessions = self.client.node_sessions(&owner.node).await?;
+        sessions.retain(|session| session.node == owner.node && session.name == owner.session());
+        Ok(sessions.into_iter().map(|session| session.id).collect())
     }
 
     /// Says that we live; `false` if the session ended all the same, and everything must be
@@ -190,12 +196,17 @@ impl Mirror {
         Ok(lives)
     }
 
-    /// Ends the session, and with it the keys.
+    /// Ends the session, and with it the keys; also one that was not taken over yet, or whose making we did not live to
+    /// see.
     pub(crate) async fn end(&mut self) -> Result<(), consul::Error> {
-        match self.session.take() {
-            Some(session) => self.client.session_destroy(&session).await,
-            None => Ok(()),
+        let sessions = match self.session.take() {
+            Some(session) => vec![session],
+            None => self.sessions().await?,
+        };
+        for session in sessions {
+            self.client.session_destroy(&session).await?;
         }
+        Ok(())
     }
 
     async fn delete(&mut self, keys: &[String]) -> Result<(), consul::Error> {

@@ -1,4 +1,4 @@
-//! Stands before an agent and, when shut, holds back whatever takes the servers: keys, sessions, transactions.
+//! Stands before an agent and, when shut, holds back some requests.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// What is held back.
-const SERVERS: [&str; 3] = ["/v1/kv/", "/v1/session/", "/v1/txn"];
+/// How the paths of keys begin.
+pub(crate) const KEYS: &[&str] = &["/v1/kv/", "/v1/txn"];
+/// How the paths of whatever takes the servers begin.
+pub(crate) const SERVERS: &[&str] = &["/v1/kv/", "/v1/session/", "/v1/txn"];
 
 /// A gate before an agent; connections last for one request each.
 pub(crate) struct Gate {
@@ -16,8 +18,8 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    /// Opens a gate before the agent at this port.
-    pub(crate) fn before(agent: u16) -> Self {
+    /// Opens a gate before the agent at this port, which will hold back the paths that begin so.
+    pub(crate) fn before(agent: u16, held_back: &'static [&'static str]) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let shut = Arc::new(AtomicBool::new(false));
@@ -26,7 +28,7 @@ impl Gate {
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 let closed = closed.clone();
-                std::thread::spawn(move || pass(stream, agent, &closed));
+                std::thread::spawn(move || pass(stream, agent, held_back, &closed));
             }
         });
         Self { port, shut }
@@ -43,7 +45,7 @@ impl Gate {
     }
 }
 
-fn pass(mut client: TcpStream, agent: u16, shut: &AtomicBool) -> Option<()> {
+fn pass(mut client: TcpStream, agent: u16, held_back: &[&str], shut: &AtomicBool) -> Option<()> {
     let mut reader = BufReader::new(client.try_clone().ok()?);
     let (mut head, mut length) = (String::new(), 0);
     loop {
@@ -60,7 +62,7 @@ fn pass(mut client: TcpStream, agent: u16, shut: &AtomicBool) -> Option<()> {
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
     let path = head.split(' ').nth(1).unwrap_or_default();
-    while shut.load(Ordering::Relaxed) && SERVERS.iter().any(|begin| path.starts_with(begin)) {
+    while shut.load(Ordering::Relaxed) && held_back.iter().any(|begin| path.starts_with(begin)) {
         std::thread::sleep(Duration::from_millis(50));
     }
     let mut server = TcpStream::connect((Ipv4Addr::LOCALHOST, agent)).ok()?;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use consul::Status;
 use nix::sys::signal::Signal;
 
+use crate::gate::{Gate, KEYS};
 use crate::world::World;
 
 /// Ends the registrator as a crash would, starts its successor with these arguments, and waits until it has looked.
@@ -113,4 +114,17 @@ fn the_last_entries_of_the_journal_are_written_before_the_end() {
     let journal = world.keys("services-events/").remove("services-events/node1").unwrap();
     let entries: Vec<serde_json::Value> = serde_json::from_slice(&journal.value).unwrap();
     assert_eq!(entries.len(), 3, "{entries:?}");
+}
+
+#[test]
+fn a_successor_told_to_stop_before_it_saw_the_keys_leaves_none() {
+    let mut world = World::new();
+    let gate = Gate::before(world.consul.http_port(), KEYS);
+    world.set("CONSUL_HTTP_ADDR", &gate.url());
+    world.run("one", &[]);
+    world.start(&["--ttl", "60s"]).settle();
+    gate.shut(true);
+    succeed(&world, &["--ttl", "60s", "--on-exit", "deregister"]);
+    world.stop_registrator();
+    assert!(world.services().is_empty() && world.keys("services/").is_empty(), "{}", world.log());
 }

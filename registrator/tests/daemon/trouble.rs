@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use testbed::consul::Consul;
 
-use crate::gate::Gate;
+use crate::gate::{Gate, SERVERS};
 use crate::world::World;
 
 /// A token that may do everything.
@@ -70,7 +70,7 @@ fn what_starts_and_stops_without_a_leader_is_right_when_there_is_one() {
 #[test]
 fn instances_come_and_go_while_keys_can_be_neither_read_nor_written() {
     let mut world = World::new();
-    let gate = Gate::before(world.consul.http_port());
+    let gate = Gate::before(world.consul.http_port(), SERVERS);
     world.set("CONSUL_HTTP_ADDR", &gate.url());
     world.run("old", &[]);
     world.start(&["--ttl", "60s", "--on-exit", "deregister"]).settle();
