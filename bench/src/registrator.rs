@@ -73,6 +73,7 @@ pub(crate) async fn table(program: &Path) -> Result<()> {
         starts.push(world.restart().await?);
     }
     row(&format!("{MANY} running containers: process start to the last one registered"), starts);
+    let memory = world.memory("VmRSS")?;
 
     let filled = world.singles("two", MANY).await?;
     row(&format!("event to catalog, {MANY} others running"), filled);
@@ -87,7 +88,8 @@ pub(crate) async fn table(program: &Path) -> Result<()> {
     println!("\n| | |\n|---|---|");
     println!("| starts of the burst that were missed | {} of {BURST} |", burst.missed);
     println!("| stops of the burst that were missed | {} of {BURST} |", burst.ghosts);
-    println!("| resident memory with {before} containers | {} |", world.memory("VmRSS")?);
+    println!("| resident memory with {MANY} containers | {memory} |");
+    println!("| … with {before} containers | {} |", world.memory("VmRSS")?);
     println!("| … at its highest | {} |", world.memory("VmHWM")?);
     let cpu = world.processor_time()?;
     tokio::time::sleep(IDLE).await;

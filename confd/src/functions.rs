@@ -1,5 +1,7 @@
 //! The functions that templates have besides Tera's own: questions to the snapshot.
 
+mod keys;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,6 +12,7 @@ use tera::{ArgFromValue, Error, Kwargs, State, Tera, TeraResult, Value};
 use crate::dependency::{Dependency, Service};
 use crate::snapshot::{Data, Entry, Snapshot};
 use crate::units::Span;
+use keys::{Depth, Empty, key, key_exists, key_or, keys};
 
 /// What one rendering asks and is answered. The functions of a template engine share it; it is
 /// put in before a rendering and taken out afterwards.
@@ -223,97 +226,6 @@ fn checks(session: &mut Session, kwargs: &Kwargs) -> TeraResult<Value> {
 fn ambassadors(session: &mut Session, kwargs: &Kwargs) -> TeraResult<Value> {
     only(kwargs, &[])?;
     session.list(Dependency::Ambassadors)
-}
-
-/// What the source says of a key.
-enum Found {
-    Value(String),
-    Nothing,
-    /// It has not answered yet.
-    Pending,
-}
-
-fn ask_key(session: &mut Session, kwargs: &Kwargs) -> TeraResult<Found> {
-    let path = session.path(kwargs)?;
-    let found = session.ask(Dependency::Key { path }, |entry| match &entry.data {
-        Data::Key(Some(value)) => Found::Value(value.clone()),
-        _ => Found::Nothing,
-    })?;
-    Ok(found.unwrap_or(Found::Pending))
-}
-
-/// A key's value as one line, or all of it where the template's author says that lines are wanted.
-fn shown(value: &str, kwargs: &Kwargs) -> TeraResult<Value> {
-    let raw = kwargs.get::<bool>("raw")?.unwrap_or_default();
-    Ok(Value::from(if raw { value.to_owned() } else { crate::text::clean(value) }))
-}
-
-fn key(session: &mut Session, kwargs: &Kwargs) -> TeraResult<Value> {
-    only(kwargs, &["path", "raw"])?;
-    match ask_key(session, kwargs)? {
-        Found::Pending => Ok(Value::from("")),
-        Found::Value(value) => shown(&value, kwargs),
-        Found::Nothing => {
-            Err(Error::message(format!("there is no key `{}`", session.path(kwargs)?)))
-        }
-    }
-}
-
-fn key_exists(session: &mut Session, kwargs: &Kwargs) -> TeraResult<Value> {
-    only(kwargs, &["path"])?;
-    Ok(Value::from(matches!(ask_key(session, kwargs)?, Found::Value(_))))
-}
-
-fn key_or(session: &mut Session, kwargs: &Kwargs) -> TeraResult<Value> {
-    only(kwargs, &["path", "default", "raw"])?;
-    let default = kwargs.must_get::<Value>("default")?;
-    match ask_key(session, kwargs)? {
-        Found::Value(value) => shown(&value, kwargs),
-        _ => Ok(default),
-    }
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Depth {
-    One,
-    All,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Empty {
-    Fine,
-    NotReady,
-}
-
-fn keys(
-    session: &mut Session,
-    kwargs: &Kwargs,
-    depth: Depth,
-    when_empty: Empty,
-) -> TeraResult<Value> {
-    only(kwargs, &["path"])?;
-    let path = session.path(kwargs)?;
-    let all =
-        session.ask(Dependency::Prefix { path: path.clone() }, |entry| match &entry.data {
-            Data::Keys(keys) => keys.clone(),
-            _ => std::collections::BTreeMap::new(),
-        })?;
-    let Some(all) = all else { return Ok(empty()) };
-    let wanted = |key: &str| depth == Depth::All || !key.contains('/');
-    let list: Vec<Value> = all
-        .iter()
-        .filter(|(key, _)| !key.is_empty() && !key.ends_with('/') && wanted(key))
-        .map(|(key, value)| {
-            Value::from(std::collections::BTreeMap::from([
-                ("key".to_owned(), Value::from(crate::text::clean(key))),
-                ("value".to_owned(), Value::from(crate::text::clean(value))),
-            ]))
-        })
-        .collect();
-    if list.is_empty() && when_empty == Empty::NotReady {
-        return postpone(session, format!("there are no keys below `{path}`"));
-    }
-    Ok(Value::from(list))
 }
 
 fn env(_: &mut Session, kwargs: &Kwargs) -> TeraResult<Value> {

@@ -3,6 +3,8 @@
 //! `ambassadors/<node>/<id>` is held by a session, so what a node that is gone has said of itself vanishes too. A
 //! daemon that starts again goes on with the session of the one before.
 
+mod report;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,12 +16,10 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::ambassadors::Ambassador;
-use crate::haproxy::{self, Parsed, ServerState, Servers};
 use crate::pass::chain;
-use crate::snapshot::Data;
-use crate::text;
-use crate::worker::Wanted;
+use report::rfc3339;
+
+pub(crate) use report::{Names, Report};
 
 /// The shortest time between two rounds, so that no key is written more than once a second.
 const ROUND: Duration = Duration::from_secs(1);
@@ -30,38 +30,12 @@ const REFRESH: Duration = Duration::from_secs(10);
 const REST: u32 = 50;
 /// How old a document may get that does not change.
 const OLDEST: Duration = Duration::from_mins(1);
-/// Consul takes 512 kB per key; beyond half of that a backend is told in numbers.
-const LARGEST: usize = 256 * 1024;
-/// After how long an instance that is in no report any more is forgotten: no server drains for longer.
-const FORGOTTEN: Duration = Duration::from_hours(1);
 /// Where the session is noted between two runs.
 const SESSION_FILE: &str = "session";
 
 /// What the workers know, by resource. Copies are the same.
 #[derive(Clone, Default)]
 pub struct Reports(Arc<(Mutex<BTreeMap<String, Report>>, Notify)>);
-
-/// What a worker knows of its load balancer.
-#[derive(Clone, Default)]
-pub(crate) struct Report {
-    pub(crate) resource: String,
-    /// The ambassador that the resource is for, if it is one of several.
-    pub(crate) ambassador: Option<Ambassador>,
-    /// The runtime socket of its HAProxy, if it has one.
-    pub(crate) runtime: Option<PathBuf>,
-    /// The text that was accepted, and whose instances are in it.
-    pub(crate) accepted: Option<Arc<Wanted>>,
-    /// What HAProxy runs, if there is one.
-    pub(crate) runs: Option<Arc<Parsed>>,
-    pub(crate) generation: u64,
-    pub(crate) applied_at: Option<SystemTime>,
-    /// The instances that the source has no more and that are kept.
-    pub(crate) held: BTreeSet<String>,
-    /// The services that are left out, and their instances.
-    pub(crate) left_out: Vec<(String, Vec<String>)>,
-    pub(crate) error: Option<String>,
-    pub(crate) event_to_serving: Option<Duration>,
-}
 
 impl Reports {
     /// Notes what there is to say of a resource.
@@ -83,122 +57,6 @@ impl Reports {
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Report>> {
         self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-impl Report {
-    /// Asks its HAProxy, if it has one, what it does with each server.
-    pub(crate) async fn servers(&self) -> Result<Servers, haproxy::Error> {
-        match &self.runtime {
-            Some(runtime) => haproxy::servers(runtime, self.runs.as_deref()).await,
-            None => Ok(BTreeMap::new()),
-        }
-    }
-
-    /// Returns the document: what it is, and what it does with each instance.
-    pub(crate) fn document(
-        &self,
-        servers: Result<Servers, haproxy::Error>,
-        names: &Names,
-    ) -> Value {
-        let (servers, unreachable) = match servers {
-            Ok(servers) => (servers, None),
-            Err(error) => (BTreeMap::new(), Some(chain(&error))),
-        };
-        let mut backends = self.backends(servers, names);
-        for (service, instances) in &self.left_out {
-            let states = instances.iter().map(|id| (id.clone(), "left_out")).collect();
-            backends.insert(service.clone(), states);
-        }
-        json!({
-            "id": self.id(),
-            "resource": self.resource,
-            "client": self.of_ambassador(|ambassador| &ambassador.client),
-            "project": self.of_ambassador(|ambassador| &ambassador.project),
-            "generation": self.generation,
-            "hash": names.hash,
-            "applied_at": self.applied_at.map(rfc3339),
-            "event_to_serving_ms": self.event_to_serving.map(|time| time.as_secs_f64() * 1000.0),
-            "error": self.error.clone().or(unreachable),
-            "backends": told(backends),
-        })
-    }
-
-    /// Returns the last part of the key: the ambassador's id, else the resource's name.
-    fn id(&self) -> &str {
-        self.ambassador.as_ref().map_or(&self.resource, |ambassador| &ambassador.id)
-    }
-
-    fn of_ambassador(&self, field: impl Fn(&Ambassador) -> &String) -> Option<&String> {
-        self.ambassador.as_ref().map(field).filter(|value| !value.is_empty())
-    }
-
-    fn backends(
-        &self,
-        servers: Servers,
-        names: &Names,
-    ) -> BTreeMap<String, BTreeMap<String, &'static str>> {
-        let states = |pool: BTreeMap<String, ServerState>| {
-            let state = |(server, state): (String, ServerState)| {
-                let id = names.ids.get(&server).map_or(server, |(id, _)| id.clone());
-                let held = state == ServerState::Serving && self.held.contains(&id);
-                (id, if held { "held" } else { state.word() })
-            };
-            pool.into_iter().map(state).collect()
-        };
-        servers.into_iter().map(|(backend, pool)| (backend, states(pool))).collect()
-    }
-}
-
-/// What follows from the text that a report says is accepted: made anew only when that is another one.
-#[derive(Clone, Default)]
-pub(crate) struct Names {
-    of: Option<Arc<Wanted>>,
-    /// The text's digest.
-    hash: Option<String>,
-    /// The instances' own IDs, by the names that HAProxy knows them under, and since when they are not in the text any
-    /// more.
-    ids: BTreeMap<String, (String, Option<Instant>)>,
-}
-
-impl Names {
-    /// Takes in a report, and forgets instances that were in none for long; who left lately may still drain.
-    pub(crate) fn learn(&mut self, report: &Report) {
-        let same = |(old, new): (&Arc<Wanted>, &Arc<Wanted>)| Arc::ptr_eq(old, new);
-        if self.of.as_ref().zip(report.accepted.as_ref()).is_some_and(same) {
-            return;
-        }
-        let now = Instant::now();
-        self.ids.retain(|_, (_, left)| left.get_or_insert(now).elapsed() < FORGOTTEN);
-        self.of.clone_from(&report.accepted);
-        self.hash = self.of.as_ref().map(|wanted| text::sha256(wanted.text.as_bytes()));
-        let Some(accepted) = &self.of else { return };
-        let entries = accepted.asked.iter().filter_map(|question| accepted.snapshot.get(question));
-        for entry in entries {
-            let Data::Instances(instances) = &entry.data else { continue };
-            let names = instances.iter();
-            self.ids.extend(names.map(|one| (text::haproxy_name(&one.id), (one.id.clone(), None))));
-        }
-    }
-}
-
-/// Returns the backends as they are told: in numbers where they are too many.
-fn told(backends: BTreeMap<String, BTreeMap<String, &'static str>>) -> Value {
-    let all = json!(backends);
-    if all.to_string().len() <= LARGEST {
-        return all;
-    }
-    let counted = backends.into_iter().map(|(backend, states)| {
-        let mut counts = BTreeMap::<&str, u64>::new();
-        for state in states.into_values() {
-            *counts.entry(state).or_default() += 1;
-        }
-        (backend, counts)
-    });
-    json!(counted.collect::<BTreeMap<_, _>>())
-}
-
-fn rfc3339(time: SystemTime) -> String {
-    humantime::format_rfc3339_millis(time).to_string()
 }
 
 /// Writes the documents into Consul's keys until `token` is cancelled. What fails is tried again, and said once.

@@ -1,13 +1,14 @@
 //! Keeps the snapshot up to date: one watch per question, however many templates ask it.
 
 mod ask;
+mod engine;
 mod memory;
 mod rules;
 mod sentinel;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use consul::Client;
 use tokio::sync::{Notify, Semaphore, watch};
@@ -15,7 +16,6 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::ambassadors;
 use crate::dependency::Dependency;
 use crate::docker::Endpoint;
 use crate::local::{self, Derive, Source, World};
@@ -294,50 +294,6 @@ impl Watches {
                 }
             }
         }
-    }
-
-    /// Notes why there will be no answer to a question that Consul does not take: then its template can be named. What was
-    /// answered once stays, and the question is asked all the same.
-    fn refuse(&self, dependency: &Arc<Dependency>, why: &str) {
-        let why = Data::Refused(crate::text::clean(why));
-        self.snapshot.send_if_modified(|snapshot| {
-            let known = snapshot.get(dependency).map(|entry| &entry.data);
-            matches!(known, None | Some(Data::Refused(_)))
-                && snapshot.update(dependency, why, None, SystemTime::now())
-        });
-    }
-
-    /// Answers from what this node offers, whenever that changes.
-    async fn follow_local(
-        &self,
-        dependency: &Arc<Dependency>,
-        mut world: watch::Receiver<Option<World>>,
-    ) {
-        if let Some(why) = local::unanswerable(dependency) {
-            let data = Data::Refused(format!("with --source docker {why}"));
-            self.snapshot.send_if_modified(|s| s.update(dependency, data, None, SystemTime::now()));
-            return std::future::pending().await;
-        }
-        loop {
-            let answer = world.borrow_and_update().as_ref().map(|world| world.answer(dependency));
-            if let Some(data) = answer {
-                self.metrics.answered();
-                self.snapshot
-                    .send_if_modified(|s| s.update(dependency, data, None, SystemTime::now()));
-            }
-            if world.changed().await.is_err() {
-                return std::future::pending().await;
-            }
-        }
-    }
-
-    async fn follow_ambassadors(&self, dependency: &Arc<Dependency>) {
-        let Some(engine) = self.docker.get() else { return std::future::pending().await };
-        let take = |ambassadors| {
-            let data = Data::Ambassadors(ambassadors);
-            self.snapshot.send_if_modified(|s| s.update(dependency, data, None, SystemTime::now()));
-        };
-        match ambassadors::follow(engine, take).await {}
     }
 
     /// Waits for news of any kind, then a while: whoever is parked does not hurry.

@@ -1,6 +1,7 @@
 //! One resource at work: woken by changes, timers and finished jobs, it makes one pass after the other.
 
 mod begin;
+mod shared;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,77 +13,29 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::arrivals::Arrivals;
-use crate::board::{Board, Phase};
-use crate::control::{Message, Workers};
+use crate::board::Phase;
+use crate::control::Message;
 use crate::damp::Damper;
 use crate::dependency::Dependency;
 use crate::exec;
 use crate::guard::Guard;
 use crate::haproxy::Haproxy;
-use crate::metrics::{Metrics, OfResource};
+use crate::metrics::OfResource;
 use crate::persist::{self, Destination};
-use crate::publish::{Names, Report, Reports};
+use crate::publish::{Names, Report};
 use crate::resource::{Action, Resource};
 use crate::snapshot::{Data, Snapshot};
 use crate::state::State;
 use crate::template::Templates;
 use crate::wait::Collecting;
-use crate::watch::Watches;
+
+pub use shared::{Programs, Shared};
 
 /// How often what runs is compared with what was accepted.
 const DRIFT: Duration = Duration::from_mins(1);
 
 /// How long a pass may take to end when the daemon is stopped; Docker kills after ten seconds.
 const GRACE: Duration = Duration::from_secs(5);
-
-/// What all workers share.
-#[derive(Clone)]
-pub struct Shared {
-    /// Where the data comes from.
-    pub watches: Arc<Watches>,
-    /// What Prometheus can ask.
-    pub metrics: Metrics,
-    /// How each resource is doing.
-    pub board: Board,
-    /// By what the other commands reach the workers.
-    pub workers: Workers,
-    /// What each load balancer serves, for others to read.
-    pub reports: Reports,
-    /// Where generations are kept.
-    pub state_dir: std::path::PathBuf,
-    /// Where Docker is.
-    pub docker: engine::Endpoint,
-    /// The programs that run once, with `--once`.
-    pub programs: Option<Programs>,
-    /// How long a load balancer that has just been found, or is not there yet, may take until it can be reached.
-    pub patience: Duration,
-}
-
-/// The programs of a single run, and how they ended. Copies are the same.
-#[derive(Clone, Debug, Default)]
-pub struct Programs(Arc<std::sync::Mutex<Vec<exec::Ended>>>);
-
-impl Programs {
-    pub(crate) fn add(&self, program: exec::Ended) {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(program);
-    }
-
-    /// Waits for the end of all, and returns the first exit code that is not 0; 128 and its number for a signal.
-    pub async fn ended(&self) -> u8 {
-        use std::os::unix::process::ExitStatusExt;
-        let all = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-        let mut code = 0;
-        for mut program in all {
-            let status = program.wait_for(Option::is_some).await.ok().and_then(|status| *status);
-            let this = status.map_or(1, |status| {
-                let of_signal = || 128 + status.signal().unwrap_or_default();
-                u8::try_from(status.code().unwrap_or_else(of_signal)).unwrap_or(u8::MAX)
-            });
-            code = if code == 0 { this } else { code };
-        }
-        code
-    }
-}
 
 /// A text to bring to life, and where it comes from.
 pub(crate) struct Wanted {

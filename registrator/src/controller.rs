@@ -62,10 +62,6 @@ const COLLECT: Duration = Duration::from_millis(50);
 const JOURNAL_PAUSE: Duration = Duration::from_millis(100);
 /// Added to a container's stop time-out: the engine needs a moment, too.
 const STOP_MARGIN: Duration = Duration::from_secs(2);
-/// How often a daemon on this very machine is tried again at the least, in the first minutes.
-pub(crate) const NEIGHBOUR_PAUSE: Duration = Duration::from_secs(3);
-/// After how long it no longer counts as being back any moment.
-const NEIGHBOUR_PATIENCE: Duration = Duration::from_mins(5);
 
 /// What the controller works with.
 pub(crate) struct Parts {
@@ -288,29 +284,6 @@ impl Controller {
 /// Returns how long a container may take to end that was asked to.
 fn patience(container: &Container) -> Duration {
     Duration::from_secs(container.stop_timeout) + STOP_MARGIN
-}
-
-/// Returns the next pause before a daemon on this machine is tried again: short at first, and
-/// while it may be back any moment never long.
-pub(crate) fn neighbour_pause(delays: &mut Delays, since: &mut Option<Instant>) -> Duration {
-    let away = since.get_or_insert_with(Instant::now).elapsed();
-    let pause = delays.next_delay();
-    if away < NEIGHBOUR_PATIENCE { pause.min(NEIGHBOUR_PAUSE) } else { pause }
-}
-
-/// Returns an error with its causes, in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        if !text.contains(&next) {
-            text.push_str(": ");
-            text.push_str(&next);
-        }
-        cause = error.source();
-    }
-    text
 }
 
 /// A container, and the document about it if templates need it.

@@ -22,6 +22,7 @@ mod list;
 mod metrics;
 mod mirror;
 pub mod model;
+mod neighbour;
 pub mod plan;
 mod registration;
 mod run;

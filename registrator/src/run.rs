@@ -15,10 +15,11 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::{Args, Command, Derive};
-use crate::controller::{Controller, Parts, chain, neighbour_pause};
+use crate::controller::{Controller, Parts};
 use crate::docker::Engine;
 use crate::metrics::Metrics;
 use crate::mirror::{Layout, Mirror, Owner};
+use crate::neighbour::{self, chain};
 use crate::wakeups::Wakeups;
 use crate::{acl, list, watch as watchers};
 
@@ -267,7 +268,7 @@ async fn wait_for(
         }
         tokio::select! {
             () = token.cancelled() => return None,
-            () = tokio::time::sleep(neighbour_pause(&mut delays, &mut since)) => {}
+            () = tokio::time::sleep(neighbour::pause(&mut delays, &mut since)) => {}
         }
     }
 }

@@ -9,9 +9,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::controller::{chain, neighbour_pause};
 use crate::docker::{Endpoint, Engine, Error};
 use crate::metrics::{EventLabels, Metrics};
+use crate::neighbour::{self, chain};
 use crate::wakeups::Wakeups;
 
 /// How often an engine that says nothing is asked whether it lives.
@@ -52,7 +52,7 @@ pub(crate) async fn docker(
         };
         engine.send_replace(None);
         metrics.set_up("docker", false);
-        let pause = neighbour_pause(&mut delays, &mut away);
+        let pause = neighbour::pause(&mut delays, &mut away);
         match ended {
             Err(error) if !said => {
                 said = true;
@@ -131,7 +131,7 @@ pub(crate) async fn consul(client: Client, wakeups: Arc<Wakeups>, token: Cancell
                 wakeups.wake(|pending| pending.consul = true);
             }
         }
-        let pause = neighbour_pause(&mut delays, &mut away);
+        let pause = neighbour::pause(&mut delays, &mut away);
         tokio::select! {
             () = token.cancelled() => return,
             () = tokio::time::sleep(pause) => {}

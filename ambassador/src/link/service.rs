@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 
 use saphyr::{Mapping, Yaml};
 
-use super::ports::{of_container, without_host};
+use super::ports::{exposed, of_container, without_host};
 use super::yaml::{get, text, words};
 use crate::upstreams::LABEL;
 
@@ -51,7 +51,11 @@ pub(crate) fn others_network<'a>(service: &'a Mapping) -> Option<&'a str> {
 pub(crate) fn ports(service: &Yaml) -> Vec<u16> {
     let said: BTreeSet<_> =
         items(service, "ports").chain(items(service, "expose")).flat_map(of_container).collect();
-    said.into_iter().collect()
+    let inline = get(service, "build").and_then(|build| get(build, "dockerfile_inline"));
+    match inline.and_then(words) {
+        Some(dockerfile) if said.is_empty() => exposed(dockerfile),
+        _ => said.into_iter().collect(),
+    }
 }
 
 /// Drops what ties a service to one host: fixed ports, and paths of the host's file system.
@@ -190,6 +194,13 @@ mod tests {
         ] {
             assert_eq!(of_host(&load(volume).unwrap()), host, "{volume}");
         }
+    }
+
+    #[test]
+    fn a_dockerfile_in_the_file_tells_the_ports_that_nothing_else_tells() {
+        let build = "build:\n  dockerfile_inline: |\n    FROM a\n    EXPOSE 80 443\n";
+        assert_eq!(ports(&load(build).unwrap()), [80, 443]);
+        assert_eq!(ports(&load(&format!("{build}expose: [8080]\n")).unwrap()), [8080]);
     }
 
     #[test]

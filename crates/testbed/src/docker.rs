@@ -7,6 +7,9 @@
 //! Nothing is left when the test ends, however it ends: process 1 of the namespace dies with the
 //! test, everything in the namespace dies with it, and mounts and network go with the last process.
 
+mod life;
+mod remains;
+
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -14,7 +17,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::ensure;
 use tempfile::TempDir;
 
 use crate::process::Process;
@@ -33,18 +36,6 @@ const FOLDER: &str = "testbed-docker-";
 static COUNT: AtomicU32 = AtomicU32::new(0);
 /// What runs as process 1: it collects the dead until it is killed.
 const REAPER: &str = "ip link set lo up; hostname \"$1\"; while :; do sleep 3600 & wait $!; done";
-
-/// Runs Podman as a server in the folder `$1` at the address `$2`. It wants to give its containers more files than a
-/// machine may allow, so what this one allows is said; what it keeps in /run stays in its namespace.
-const PODMAN: &str = r#"mount -t tmpfs tmpfs /run && cd "$1" && echo $$ >dockerd.pid
-limit() { [ "$1" = unlimited ] && echo -1 || echo "$1"; }
-files=$(limit "$(ulimit -Hn)") processes=$(limit "$(ulimit -Hu)")
-echo "[engine]
-lock_type = \"file\"
-[containers]
-default_ulimits = [\"nofile=$files:$files\", \"nproc=$processes:$processes\"]" >containers.conf
-CONTAINERS_CONF=$PWD/containers.conf exec podman --root "$PWD/data" --runroot "$PWD/exec" --tmpdir "$PWD/tmp" \
-  --network-config-dir "$PWD/net" --storage-driver vfs --cgroup-manager cgroupfs system service --time 0 "$2""#;
 
 /// A Docker Engine, gone when dropped.
 #[derive(Debug)]
@@ -109,7 +100,7 @@ impl Docker {
         ] {
             assert!(installed(program), "{program} is not installed: apt-get install {package}");
         }
-        sweep();
+        remains::sweep(FOLDER);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let folder = tempfile::Builder::new()
             .prefix(&format!("{FOLDER}{}-{number}-", std::process::id()))
@@ -200,92 +191,6 @@ impl Docker {
         self.cli(&["network", "prune", "-f"]).map(drop)
     }
 
-    /// Asks the engine to end, which stops its containers unless it was started with
-    /// `--live-restore`.
-    pub fn stop(&self) -> anyhow::Result<()> {
-        self.end("-TERM")
-    }
-
-    /// Kills the engine, as a crash would; containers go on.
-    pub fn kill(&self) -> anyhow::Result<()> {
-        self.end("-KILL")
-    }
-
-    /// Freezes the engine: connections are still accepted, nothing is answered.
-    pub fn pause(&self) -> anyhow::Result<()> {
-        self.signal("-STOP").map(drop)
-    }
-
-    /// Lets a frozen engine go on.
-    pub fn resume(&self) -> anyhow::Result<()> {
-        self.signal("-CONT").map(drop)
-    }
-
-    /// Starts it again, after stopping it if it runs.
-    pub fn restart(&self) -> anyhow::Result<()> {
-        self.stop()?;
-        self.launch()
-    }
-
-    /// Starts the engine, after [`Docker::stop`] or [`Docker::kill`].
-    pub fn launch(&self) -> anyhow::Result<()> {
-        let path = |name: &str| self.folder.path().join(name).display().to_string();
-        let log = File::options().create(true).append(true).open(path("dockerd.log"))?;
-        let _ = fs::remove_file(path("dockerd.pid"));
-        let paths = std::env::var_os("PATH").unwrap_or_default();
-        let paths = self.programs.iter().cloned().chain(std::env::split_paths(&paths));
-        let paths = std::env::join_paths(paths)?;
-        // Whoever entered the namespaces goes, or it would stop with a frozen engine and stay behind.
-        let mut server = self.inside("setsid");
-        server.arg("--fork");
-        if self.podman {
-            server.args(["bash", "-c", PODMAN, "podman", &path(""), &self.url()]);
-        } else {
-            server
-                .args(["dockerd", "--data-root", &path("data"), "--exec-root", &path("exec")])
-                .args(["--pidfile", &path("dockerd.pid"), "--host", &self.url()])
-                .args(["--log-level=warn", "--cgroup-parent", &self.cgroup()])
-                .args(&self.args);
-        }
-        server
-            .env("PATH", paths)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .status()
-            .context("cannot start dockerd")?;
-        let end = Instant::now() + START_LIMIT;
-        while self.cli(&["version"]).is_err() {
-            if Instant::now() > end {
-                bail!("dockerd did not start:\n{}", fs::read_to_string(path("dockerd.log"))?);
-            }
-            std::thread::sleep(POLL);
-        }
-        Ok(())
-    }
-
-    fn end(&self, signal: &str) -> anyhow::Result<()> {
-        let end = Instant::now() + STOP_LIMIT;
-        let mut alive = self.signal(signal)?;
-        while alive {
-            ensure!(Instant::now() < end, "dockerd did not end");
-            std::thread::sleep(POLL);
-            alive = self.signal("-0")?;
-        }
-        Ok(())
-    }
-
-    /// Sends a signal; tells whether there was a process to get it.
-    fn signal(&self, signal: &str) -> anyhow::Result<bool> {
-        let Ok(pid) = fs::read_to_string(self.folder.path().join("dockerd.pid")) else {
-            return Ok(false);
-        };
-        // A dead process that its parent has not asked about still takes signals.
-        let script = "kill $1 $2 2>/dev/null && ! grep -q '^State:.Z' /proc/$2/status";
-        let words = ["-c", script, "sh", signal, pid.trim()];
-        Ok(self.inside("sh").args(words).stderr(Stdio::null()).status()?.success())
-    }
-
     fn import(&self) -> anyhow::Result<()> {
         let image = self.folder.path().join("image");
         fs::create_dir_all(image.join("bin"))?;
@@ -322,7 +227,7 @@ impl Drop for Docker {
         while Path::new("/proc").join(self.init.to_string()).exists() && Instant::now() < end {
             std::thread::sleep(POLL);
         }
-        forget(self.folder.path());
+        remains::forget(self.folder.path());
     }
 }
 
@@ -359,63 +264,5 @@ fn first_child(parent: i32) -> anyhow::Result<i32> {
     }
 }
 
-/// Clears away the folders and control groups of engines whose test was killed.
-fn sweep() {
-    let Ok(folders) = fs::read_dir(std::env::temp_dir()) else { return };
-    for folder in folders.flatten().map(|entry| entry.path()) {
-        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let pid = name.strip_prefix(FOLDER).and_then(|rest| rest.split('-').next());
-        if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
-            forget(&folder);
-            let _ = fs::remove_dir_all(&folder);
-        }
-    }
-}
-
-/// Removes the control groups of an engine; containers that were killed leave empty ones behind.
-fn forget(folder: &Path) {
-    let Some(name) = folder.file_name() else { return };
-    let Ok(roots) = fs::read_dir("/sys/fs/cgroup") else { return };
-    let roots = roots.flatten().map(|entry| entry.path());
-    for root in roots.chain([PathBuf::from("/sys/fs/cgroup")]) {
-        let group = root.join(name);
-        for child in fs::read_dir(&group).into_iter().flatten().flatten() {
-            // Files of a group cannot be removed, and go with it.
-            let _ = fs::remove_dir(child.path());
-        }
-        let _ = fs::remove_dir(group);
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_engine_runs_containers_restarts_and_leaves_nothing() {
-        let engine = Docker::start().unwrap();
-        let id = engine.run("one", &[]).unwrap();
-        assert_eq!(engine.cli(&["ps", "-q", "--no-trunc"]).unwrap(), id);
-        engine.kill().unwrap();
-        assert!(engine.cli(&["ps"]).is_err());
-        engine.launch().unwrap();
-        engine.restart().unwrap();
-        assert_eq!(engine.cli(&["ps", "-q"]).unwrap(), "");
-        assert_eq!(engine.cli(&["ps", "-aq", "--no-trunc"]).unwrap(), id);
-        engine.pause().unwrap();
-        std::thread::sleep(Duration::from_millis(500));
-        engine.resume().unwrap();
-        engine.cli(&["ps"]).unwrap();
-        let (folder, init) = (engine.folder().to_owned(), engine.init);
-        let of_engine = || {
-            let lines = fs::read_dir("/proc").unwrap().flatten();
-            let lines = lines.filter_map(|one| fs::read_to_string(one.path().join("cmdline")).ok());
-            lines.filter(|line| line.contains(&*folder.to_string_lossy())).count()
-        };
-        assert!(of_engine() > 0);
-        drop(engine);
-        assert!(!folder.exists());
-        assert!(!Path::new(&format!("/proc/{init}")).exists());
-        assert_eq!(of_engine(), 0, "processes are left");
-    }
-}
+mod tests;

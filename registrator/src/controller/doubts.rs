@@ -8,9 +8,10 @@ use tokio::time::Instant;
 
 use super::clock::sooner;
 use super::scope::Scope;
-use super::{Controller, DOUBT, chain};
+use super::{Controller, DOUBT};
 use crate::guard;
 use crate::model::{Actual, CONTAINER, Desired};
+use crate::neighbour::chain;
 use crate::plan::{Action, pairs};
 
 /// How long what Consul refused is left alone, unless it changes: it may pass by itself, such as an election, or a token

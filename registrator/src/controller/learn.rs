@@ -1,7 +1,8 @@
 //! What Docker says about containers, taken over.
 
-use super::{Controller, Found, chain};
+use super::{Controller, Found};
 use crate::ending;
+use crate::neighbour::chain;
 
 impl Controller {
     /// Takes over what Docker says about a container.

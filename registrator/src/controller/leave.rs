@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
 
+use super::Controller;
 use super::apply::AT_A_TIME;
-use super::{Controller, chain};
 use crate::args::OnExit;
 use crate::model::DRAINING;
+use crate::neighbour::chain;
 
 /// How long leaving the instances as wanted may take: with the last pass and the journal less than the ten seconds that
 /// Docker waits before it kills.

@@ -6,8 +6,9 @@ use tokio::task::JoinError;
 use tokio::time::Instant;
 
 use super::apply::AT_A_TIME;
-use super::{Controller, JOURNAL_PAUSE, NEIGHBOUR_PAUSE, chain, neighbour_pause};
+use super::{Controller, JOURNAL_PAUSE};
 use crate::mirror::Doubt;
+use crate::neighbour::{self, chain};
 
 /// A step of writing the journal.
 #[derive(Debug)]
@@ -50,7 +51,7 @@ impl Controller {
             return self.fail(error);
         }
         self.doubt_consul(Doubt::Ours);
-        let pause = neighbour_pause(&mut self.delays, &mut self.failing_since);
+        let pause = neighbour::pause(&mut self.delays, &mut self.failing_since);
         self.clock.retry = Some(Instant::now() + pause);
         let text = chain(error);
         if self.refusal.as_ref() != Some(&text) {
@@ -62,7 +63,7 @@ impl Controller {
     /// Notes down that the agent could not be asked, and when to try again.
     pub(super) fn fail(&mut self, error: &consul::Error) {
         self.doubt_consul(Doubt::All);
-        let pause = neighbour_pause(&mut self.delays, &mut self.failing_since);
+        let pause = neighbour::pause(&mut self.delays, &mut self.failing_since);
         self.clock.retry = Some(Instant::now() + pause);
         let away = error.status().is_none_or(|status| status >= 500 || status == 403);
         if away && self.consul_away.is_none() {
@@ -152,7 +153,7 @@ impl Controller {
             Ok(Ok(JournalStep::Written)) | Err(_) => {}
             Ok(Err(error)) => {
                 self.journal.changed = true;
-                self.clock.journal = Some(Instant::now() + NEIGHBOUR_PAUSE);
+                self.clock.journal = Some(Instant::now() + neighbour::PAUSE);
                 tracing::debug!(error = chain(&error), "the journal is not written, will retry");
             }
         }

@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::wanted::{Progress, Wanted};
 use super::{Doubt, Mirror};
-use crate::controller::{NEIGHBOUR_PAUSE, chain, neighbour_pause};
 use crate::metrics::Metrics;
+use crate::neighbour::{self, chain};
 
 /// Keeps the keys as they are wanted until `stop` is cancelled, and returns what holds them.
 pub(crate) async fn keep(
@@ -72,7 +72,7 @@ impl Keeper {
             Err(error) => {
                 let error = chain(&error);
                 tracing::debug!(error, "the session of the keys is not renewed, will retry");
-                (self.renewal.min(NEIGHBOUR_PAUSE), false)
+                (self.renewal.min(neighbour::PAUSE), false)
             }
         }
     }
@@ -93,7 +93,7 @@ impl Keeper {
                     tracing::warn!(error, "the keys are not written, the catalog is; will retry");
                 }
                 return Some(
-                    Instant::now() + neighbour_pause(&mut self.delays, &mut self.failing_since),
+                    Instant::now() + neighbour::pause(&mut self.delays, &mut self.failing_since),
                 );
             }
         }
