@@ -184,11 +184,12 @@ async fn the_hosts_recipe_writes_names_and_tells_the_server() {
         "/etc/dnsmasq.services",
         &[("/run/dnsmasq/dnsmasq.pid", pid.to_str().unwrap())],
     );
-    // Stands for the name server: it says so when it is told to read again.
+    // Stands for the name server: it says so when it is told to read again. A shell cannot trap what was ignored before it
+    // began, as it is under nohup.
     let told = bed.folder.path().join("told");
-    let mut server = Command::new("sh");
+    let mut server = Command::new("env");
     server
-        .arg("-c")
+        .args(["--default-signal=HUP", "sh", "-c"])
         .arg(format!("trap 'echo >>{}' HUP; while :; do sleep 0.05; done", told.display()));
     let server = Process::spawn(&server, None).unwrap();
     fs::write(&pid, format!("{}\n", server.pid())).unwrap();
