@@ -16,6 +16,7 @@ use crate::grammar::{self, Listen, frontends};
 use crate::link::Link;
 use crate::operate::Operation;
 use crate::push::Push;
+use crate::units::time;
 
 /// What a command line asks for; see [`Args::parse`].
 #[derive(Debug)]
@@ -254,11 +255,6 @@ fn task(command: Command) -> Result<Task, clap::Error> {
 
 fn usage(kind: ErrorKind, error: &dyn std::fmt::Display) -> clap::Error {
     Cli::command().error(kind, error)
-}
-
-/// Reads a time; a bare number means seconds.
-pub(crate) fn time(text: &str) -> Result<Duration, &'static str> {
-    services::parse_duration(text).ok_or("use a time such as 30s, 1m30s or 500ms")
 }
 
 #[cfg(test)]

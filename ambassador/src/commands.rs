@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::args::Place;
 use crate::check::{Verdict, check};
-use crate::configure::Outcome;
+use crate::control::Outcome;
 use crate::control::send;
 use crate::directory::read;
 use crate::master::patient;

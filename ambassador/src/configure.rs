@@ -14,6 +14,7 @@ use crate::args::Place;
 use crate::bind::{obstacles, same_binds};
 use crate::check::{Verdict, check};
 use crate::control;
+use crate::control::Outcome;
 use crate::directory::{Version, read, version};
 use crate::log_lines::Journal;
 use crate::master::{Reload, processes, reload};
@@ -23,15 +24,6 @@ use crate::settle::{EMPTY, accept};
 const LOOK: Duration = Duration::from_secs(2);
 /// HAProxy's words arrive by another way than its answer.
 const LAG: Duration = Duration::from_millis(20);
-
-/// How an attempt to bring in a configuration ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// HAProxy serves it.
-    Applied,
-    /// HAProxy serves what it served before, for this reason.
-    Rejected(String),
-}
 
 /// Whoever brings configurations into a running HAProxy.
 pub(crate) struct Configurator<'a> {

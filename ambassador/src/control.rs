@@ -14,14 +14,21 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::configure::Outcome;
-
 /// A sender has its text at hand; one that stalls must not keep others waiting.
 const RECEIVE: Duration = Duration::from_secs(5);
 /// Far more than HAProxy would load in time.
 const LARGEST: u64 = 64 << 20;
 /// How often to look for an ambassador that is about to start.
 const POLL: Duration = Duration::from_millis(50);
+
+/// How an attempt to bring in a configuration ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// HAProxy serves it.
+    Applied,
+    /// HAProxy serves what it served before, for this reason.
+    Rejected(String),
+}
 
 /// Starts listening for configurations.
 pub(crate) fn listen(socket: &Path) -> io::Result<UnixListener> {

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
 
+use crate::exposed;
+
 pub(crate) use containers::{Found, Recipe, Unknown};
 pub(crate) use engine::{Endpoint, Error};
-
-use crate::link::tcp_ports;
 
 /// How long the engine may take for one answer; it starts 7 or 8 containers a second.
 const ANSWER: Duration = Duration::from_mins(1);
@@ -41,8 +41,11 @@ impl Engine {
         match self.0.ask(&format!("inspect image {image}"), inspection).await {
             Ok(image) => {
                 let exposed = image.config.and_then(|config| config.exposed_ports);
-                let mut ports: Vec<_> =
-                    exposed.unwrap_or_default().iter().flat_map(|port| tcp_ports(port)).collect();
+                let mut ports: Vec<_> = exposed
+                    .unwrap_or_default()
+                    .iter()
+                    .flat_map(|port| exposed::tcp(port))
+                    .collect();
                 ports.sort_unstable();
                 Ok(ports)
             }

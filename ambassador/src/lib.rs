@@ -19,6 +19,7 @@ mod control;
 mod directory;
 mod docker;
 mod examples;
+mod exposed;
 mod generate;
 mod grammar;
 mod link;
@@ -29,6 +30,7 @@ mod process;
 mod push;
 mod run;
 mod settle;
+mod units;
 mod upstreams;
 
 use std::process::ExitCode;

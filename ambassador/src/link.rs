@@ -1,6 +1,7 @@
 //! `ambassador link`: turns the links of a Compose file into ambassadors.
 
 mod convert;
+mod error;
 mod ports;
 mod service;
 pub(crate) mod yaml;
@@ -13,9 +14,10 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 
 use crate::docker::{Endpoint, Engine};
-pub(crate) use convert::{Error, services, services_mut};
-use convert::{Ports, Unknown, collisions, convert, unknown};
-pub(crate) use ports::tcp as tcp_ports;
+use convert::{Unknown, collisions, convert, unknown};
+pub(crate) use convert::{services, services_mut};
+pub(crate) use error::Error;
+use error::Ports;
 
 /// The files that Compose takes by itself: other people's work, as a rule.
 pub(crate) const DEFAULTS: [&str; 4] =
@@ -97,7 +99,7 @@ async fn exposed(docker: &Endpoint, folder: &Path, service: &Unknown) -> anyhow:
     if let Some(dockerfile) = &service.dockerfile
         && let Ok(text) = fs::read_to_string(folder.join(dockerfile))
     {
-        return Ok(ports::exposed(&text));
+        return Ok(crate::exposed::by_dockerfile(&text));
     }
     let Some(image) = &service.image else { return Ok(Vec::new()) };
     let ask = async { Engine::new(docker)?.exposed(image).await };

@@ -5,11 +5,11 @@ use std::convert::Infallible;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use daemon::error::chain;
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
 use crate::docker::{Endpoint, Engine, Error, Labelled};
-use crate::pass::chain;
 use crate::text;
 
 /// The label that makes a container an ambassador: the whole ID of its client.

@@ -1,7 +1,12 @@
 //! The command line.
 
-use clap::{CommandFactory, FromArgMatches};
 use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches};
+
+/// Exit code of a mistake in flags or files.
+pub(crate) const USAGE: u8 = 2;
 
 /// What is printed below the flags.
 const EXAMPLES: &str = "\
@@ -78,6 +83,15 @@ impl Args {
             if is_consul { arg.global(true) } else { arg }
         });
         Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+    }
+
+    /// Connects to the source, without asking it anything yet.
+    pub(crate) fn client(&self) -> Result<consul::Client, ExitCode> {
+        let client = self.consul.config().and_then(|config| consul::Client::new(&config));
+        client.map_err(|error| {
+            eprintln!("confd: {:#}", anyhow::Error::from(error));
+            ExitCode::from(USAGE)
+        })
     }
 }
 

@@ -10,7 +10,7 @@ use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::Args;
+use crate::cli::{Args, USAGE};
 use crate::dependency::Dependency;
 use crate::metrics::Metrics;
 use crate::resource::{self, Action, Resource};
@@ -19,7 +19,7 @@ use crate::snapshot::Data;
 use crate::state::State;
 use crate::template::{Outcome, Templates};
 use crate::watch::Watches;
-use crate::{disk, haproxy, run, show};
+use crate::{disk, haproxy, show};
 
 /// What a rendering shows.
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +55,7 @@ pub(crate) fn check(args: &Args, json: bool) -> ExitCode {
         });
         println!("{}", verdicts.collect::<Value>());
     }
-    if all_good { ExitCode::SUCCESS } else { ExitCode::from(run::USAGE) }
+    if all_good { ExitCode::SUCCESS } else { ExitCode::from(USAGE) }
 }
 
 /// Renders the resource `name` and prints the text, or what would change.
@@ -65,7 +65,7 @@ pub(crate) async fn render(
     show: Show,
     token: CancellationToken,
 ) -> anyhow::Result<ExitCode> {
-    let client = match run::client(args) {
+    let client = match args.client() {
         Ok(client) => client,
         Err(code) => return Ok(code),
     };
@@ -79,7 +79,7 @@ pub(crate) async fn render(
             eprintln!("confd: {:#}", anyhow::Error::from(error));
         }
         eprintln!("confd: there is no resource {name}");
-        return Ok(ExitCode::from(run::USAGE));
+        return Ok(ExitCode::from(USAGE));
     };
     let metrics = Metrics::new(&mut Registry::default());
     let watches = Watches::new(client, metrics);

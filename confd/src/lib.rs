@@ -56,6 +56,7 @@ pub mod template;
 pub mod text;
 pub mod units;
 pub mod wait;
+mod wanted;
 pub mod watch;
 pub mod worker;
 

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use daemon::error::chain;
 use tokio::time::Instant;
 
 use crate::board::Phase;
 use crate::haproxy::{self, Applied, Error, Event, Outcome};
 use crate::metrics::{AtStage, Metrics};
-use crate::pass::chain;
 use crate::refusal::Trial;
-use crate::worker::{Wanted, Worker};
+use crate::wanted::Wanted;
+use crate::worker::Worker;
 
 impl Worker {
     pub(crate) async fn change_at_runtime(&mut self, wanted: &Wanted) {

@@ -12,12 +12,12 @@ use std::convert::Infallible;
 use std::net::UdpSocket;
 use std::time::Duration;
 
+use daemon::error::chain;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::docker::{Endpoint, Engine, Error};
 use crate::instance::{Instance, normalised};
-use crate::pass::chain;
 use crate::snapshot::{Check, Node};
 use crate::text;
 use known::{Known, look};

@@ -9,7 +9,8 @@ use crate::board::Phase;
 use crate::control::{Answer, Message, Order};
 use crate::snapshot::Snapshot;
 use crate::state::Generation;
-use crate::worker::{Fixed, Wanted, Worker};
+use crate::wanted::{Fixed, Wanted};
+use crate::worker::Worker;
 
 impl Worker {
     /// Does what it is told, and answers.

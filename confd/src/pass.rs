@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use daemon::error::chain;
 use tokio::time::Instant;
 
 use crate::board::Phase;
@@ -12,7 +13,8 @@ use crate::refusal::Trial;
 use crate::resource::Resource;
 use crate::step::{self, Facts, Step};
 use crate::wait::next_reload;
-use crate::worker::{Finished, Wanted, Worker};
+use crate::wanted::Wanted;
+use crate::worker::{Finished, Worker};
 
 /// The pause before the next look at an ambassador that is just starting.
 const SOON: Duration = Duration::from_millis(75);
@@ -213,15 +215,4 @@ impl Worker {
         self.retry = Some(Instant::now() + self.delays.next_delay().min(longest));
         self.report(Phase::Failing(why));
     }
-}
-
-/// Returns an error with all its causes in one line.
-pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

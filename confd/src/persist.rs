@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::check::{self, Check};
 use crate::disk::{self, Access};
 use crate::state::State;
-use crate::worker::Wanted;
+use crate::wanted::Wanted;
 
 /// How a text becomes its resource's destination.
 #[derive(Clone, Debug)]

@@ -11,12 +11,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use consul::{Client, SessionRequest};
+use daemon::error::chain;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::pass::chain;
 use report::rfc3339;
 
 pub(crate) use report::{Names, Report};

@@ -11,7 +11,8 @@ use crate::dependency::Dependency;
 use crate::haproxy::{self, Applied};
 use crate::persist;
 use crate::template::{self, Templates};
-use crate::worker::{LeftOut, Wanted, Worker};
+use crate::wanted::{LeftOut, Wanted};
+use crate::worker::Worker;
 
 /// How it is tried whether a text is accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

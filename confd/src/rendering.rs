@@ -9,7 +9,8 @@ use tokio::time::Instant;
 use crate::board::Phase;
 use crate::snapshot::Snapshot;
 use crate::template;
-use crate::worker::{Wanted, Worker};
+use crate::wanted::Wanted;
+use crate::worker::Worker;
 
 impl Worker {
     /// Renders from the latest snapshot. Unless the template gives a text, what is wanted stays.

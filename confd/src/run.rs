@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::board::{self, Board, Phase};
-use crate::cli::{Args, Command};
+use crate::cli::{Args, Command, USAGE};
 use crate::control::{self, Order, Workers};
 use crate::local::Source;
 use crate::metrics::Metrics;
@@ -20,9 +20,6 @@ use crate::supervisor::Supervisor;
 use crate::watch::Watches;
 use crate::worker::{Programs, Shared};
 use crate::{claim, dry, inspect, resource};
-
-/// Exit code of a mistake in flags or files.
-pub(crate) const USAGE: u8 = 2;
 
 /// How long a load balancer that is just coming may take until it can be reached, before that counts as a failure.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -58,17 +55,8 @@ pub async fn run(args: Args, token: CancellationToken) -> anyhow::Result<ExitCod
     }
 }
 
-/// Connects to the source, without asking it anything yet.
-pub(crate) fn client(args: &Args) -> Result<consul::Client, ExitCode> {
-    let client = args.consul.config().and_then(|config| consul::Client::new(&config));
-    client.map_err(|error| {
-        eprintln!("confd: {:#}", anyhow::Error::from(error));
-        ExitCode::from(USAGE)
-    })
-}
-
 async fn follow(args: &Args, token: CancellationToken) -> anyhow::Result<ExitCode> {
-    let client = match client(args) {
+    let client = match args.client() {
         Ok(client) => client,
         Err(code) => return Ok(code),
     };

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use daemon::error::chain;
 use tokio::sync::watch;
 use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
@@ -106,14 +107,14 @@ impl Supervisor {
         if let [error] = &errors[..]
             && error.resource().is_none()
         {
-            return self.cannot_read(full(error));
+            return self.cannot_read(chain(error));
         }
         self.shared.board.forget(FOLDER);
         for error in &errors {
             let known = error.resource().and_then(|name| self.shared.board.phase(&files(&name)));
-            if known != Some(Phase::Failing(full(error))) {
+            if known != Some(Phase::Failing(chain(error))) {
                 tracing::error!(
-                    error = full(error),
+                    error = chain(error),
                     "left out a resource; what it was before stays"
                 );
             }
@@ -126,7 +127,7 @@ impl Supervisor {
         }
         for error in &errors {
             if let Some(name) = error.resource() {
-                self.shared.board.report(&files(&name), Phase::Failing(full(error)));
+                self.shared.board.report(&files(&name), Phase::Failing(chain(error)));
                 self.broken.insert(name);
             }
         }
@@ -168,7 +169,7 @@ impl Supervisor {
                 Some(Arc::new(templates))
             }
             Err(error) => {
-                let why = full(&error);
+                let why = chain(&error);
                 tracing::error!(resource = name, "{why}");
                 self.shared.metrics.render_errors.get_or_create(&label(&name)).inc();
                 // The worker goes on with the old ones and may say that all is well; this stays until they are good.
@@ -276,8 +277,4 @@ fn id(ended: &Ended) -> Id {
 
 fn label(name: &str) -> crate::metrics::OfResource {
     crate::metrics::OfResource { resource: name.to_owned() }
-}
-
-fn full(error: &(dyn std::error::Error + 'static)) -> String {
-    crate::pass::chain(error)
 }

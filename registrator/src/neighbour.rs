@@ -1,4 +1,4 @@
-//! Docker and Consul on the same machine as we: when to try them again, and what to say of their errors.
+//! When Docker and Consul, on the same machine as we, are tried again.
 
 use std::time::Duration;
 
@@ -16,19 +16,4 @@ pub(crate) fn pause(delays: &mut Delays, since: &mut Option<Instant>) -> Duratio
     let away = since.get_or_insert_with(Instant::now).elapsed();
     let next = delays.next_delay();
     if away < PATIENCE { next.min(PAUSE) } else { next }
-}
-
-/// Returns an error with its causes, in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        if !text.contains(&next) {
-            text.push_str(": ");
-            text.push_str(&next);
-        }
-        cause = error.source();
-    }
-    text
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use consul::{AgentSelf, Client};
+use daemon::error::chain;
 use daemon::listener::Readiness;
 use services::{Node, Options};
 use tokio::signal::unix::{SignalKind, signal};
@@ -19,7 +20,7 @@ use crate::controller::{Controller, Parts};
 use crate::docker::Engine;
 use crate::metrics::Metrics;
 use crate::mirror::{Layout, Mirror, Owner};
-use crate::neighbour::{self, chain};
+use crate::neighbour;
 use crate::wakeups::Wakeups;
 use crate::{acl, list, watch as watchers};
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use consul::{Client, Consistency, Query};
+use daemon::error::chain;
 use futures_util::StreamExt;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -11,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::docker::{Endpoint, Engine, Error};
 use crate::metrics::{EventLabels, Metrics};
-use crate::neighbour::{self, chain};
+use crate::neighbour;
 use crate::wakeups::Wakeups;
 
 /// How often an engine that says nothing is asked whether it lives.

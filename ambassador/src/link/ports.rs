@@ -2,8 +2,10 @@
 
 use saphyr::Yaml;
 
-use super::convert::{Error, Ports};
+use super::error::{Error, Ports};
 use super::yaml::{get, load, text, words};
+
+use crate::exposed::{range, tcp};
 
 /// Returns an entry of `ports` without the host's part, so that the host's port is a random one.
 pub(crate) fn without_host(entry: Yaml<'_>) -> Yaml<'_> {
@@ -50,36 +52,6 @@ pub(crate) fn named(file: &str) -> Result<Ports, Error> {
     Ok(ports)
 }
 
-/// Returns the TCP ports that a Dockerfile exposes.
-pub(crate) fn exposed(dockerfile: &str) -> Vec<u16> {
-    let mut ports: Vec<_> = dockerfile
-        .lines()
-        .filter_map(|line| line.trim().split_once(char::is_whitespace))
-        .filter(|(instruction, _)| instruction.eq_ignore_ascii_case("EXPOSE"))
-        .flat_map(|(_, words)| words.split_whitespace().flat_map(tcp))
-        .collect();
-    ports.sort_unstable();
-    ports.dedup();
-    ports
-}
-
-/// Reads `PORT`, `PORT-PORT`, each with `/tcp` or without; other protocols have no TCP ports.
-pub(crate) fn tcp(word: &str) -> Vec<u16> {
-    match word.split_once('/') {
-        Some((ports, protocol)) if protocol.eq_ignore_ascii_case("tcp") => range(ports),
-        Some(_) => Vec::new(),
-        None => range(word),
-    }
-}
-
-fn range(word: &str) -> Vec<u16> {
-    let (first, last) = word.split_once('-').unwrap_or((word, word));
-    match (first.parse(), last.parse()) {
-        (Ok(first), Ok(last)) if first > 0 => (first..=last).collect(),
-        _ => Vec::new(),
-    }
-}
-
 /// Splits `[[IP:]HOST:]CONTAINER` before the container's part. The colons of variables with a
 /// default, `${PORT:-80}`, do not count.
 fn split(entry: &str) -> (&str, &str) {
@@ -108,7 +80,7 @@ mod tests {
         assert_eq!(named["web"], [443, 80]);
         assert!(matches!(super::named("rng: http\n"), Err(Error::Ports(name)) if name == "rng"));
         let dockerfile = "FROM a\n expose 80 443/tcp\nEXPOSE 53/udp 80 $PORT # web\nRUN EXPOSE 1\n";
-        assert_eq!(exposed(dockerfile), [80, 443]);
+        assert_eq!(crate::exposed::by_dockerfile(dockerfile), [80, 443]);
     }
 
     #[test]

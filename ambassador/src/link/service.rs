@@ -6,8 +6,9 @@ use std::net::Ipv4Addr;
 
 use saphyr::{Mapping, Yaml};
 
-use super::ports::{exposed, of_container, without_host};
+use super::ports::{of_container, without_host};
 use super::yaml::{get, text, words};
+use crate::exposed;
 use crate::upstreams::LABEL;
 
 /// A link: a service, and the name that the linking service knows it by.
@@ -53,7 +54,7 @@ pub(crate) fn ports(service: &Yaml) -> Vec<u16> {
         items(service, "ports").chain(items(service, "expose")).flat_map(of_container).collect();
     let inline = get(service, "build").and_then(|build| get(build, "dockerfile_inline"));
     match inline.and_then(words) {
-        Some(dockerfile) if said.is_empty() => exposed(dockerfile),
+        Some(dockerfile) if said.is_empty() => exposed::by_dockerfile(dockerfile),
         _ => said.into_iter().collect(),
     }
 }

@@ -5,15 +5,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use daemon::error::chain;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::ambassadors::Ambassador;
 use crate::haproxy::{self, Parsed, ServerState, Servers};
-use crate::pass::chain;
 use crate::snapshot::Data;
 use crate::text;
-use crate::worker::Wanted;
+use crate::wanted::Wanted;
 
 /// Consul takes 512 kB per key; beyond half of that a backend is told in numbers.
 const LARGEST: usize = 256 * 1024;

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use url::Url;
 
-use crate::config::Address;
 use crate::{Secret, path};
 
 /// Where an agent listens unless told otherwise.
@@ -13,6 +12,24 @@ const DEFAULT_HOST: &str = "127.0.0.1";
 const HTTP_PORT: u16 = 8500;
 /// Consul's usual port for HTTPS.
 const HTTPS_PORT: u16 = 8501;
+
+/// Where Consul's HTTP API is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// A TCP address.
+    Tcp {
+        /// Whether to speak TLS.
+        tls: bool,
+        /// A host name or IP address, with brackets around one of version 6.
+        host: String,
+        /// The TCP port.
+        port: u16,
+        /// What comes before `/v1` in every path: empty, or `/some/prefix`, percent-encoded.
+        prefix: String,
+    },
+    /// A unix socket.
+    Unix(PathBuf),
+}
 
 /// What an address says.
 #[derive(Debug, PartialEq, Eq)]

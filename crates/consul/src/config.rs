@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::address;
+use crate::address::{self, Address};
 use crate::{Error, Secret};
 
 /// Everything a client needs to know. `Debug` shows neither token nor password.
@@ -22,24 +22,6 @@ pub struct Config {
     pub tls: Tls,
     /// The namespace of every request (Consul Enterprise).
     pub namespace: Option<String>,
-}
-
-/// Where Consul's HTTP API is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Address {
-    /// A TCP address.
-    Tcp {
-        /// Whether to speak TLS.
-        tls: bool,
-        /// A host name or IP address, with brackets around one of version 6.
-        host: String,
-        /// The TCP port.
-        port: u16,
-        /// What comes before `/v1` in every path: empty, or `/some/prefix`, percent-encoded.
-        prefix: String,
-    },
-    /// A unix socket.
-    Unix(PathBuf),
 }
 
 /// Certificates, and how to check Consul's.

@@ -39,9 +39,10 @@ mod token;
 mod transport;
 mod txn;
 
+pub use address::Address;
 pub use args::Args;
 pub use client::Client;
-pub use config::{Address, Config, Tls};
+pub use config::{Config, Tls};
 pub use error::Error;
 pub use model::{
     AgentSelf, AgentService, Check, KvPair, Node, NodeServices, ServiceAddress, ServiceEntry,

@@ -12,7 +12,8 @@ use http::{HeaderValue, Request, Response};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use rustify::errors::ClientError;
 
-use crate::config::{Address, Config, Tls};
+use crate::address::Address;
+use crate::config::{Config, Tls};
 use crate::error::Error;
 use crate::middleware::Limit;
 

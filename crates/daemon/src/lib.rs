@@ -1,4 +1,4 @@
-//! What every daemon of ours needs: logs, shutdown, retry policy, metrics and health listener.
+//! What every daemon of ours needs: logs, shutdown, retry policy, errors in a line, metrics and health listener.
 //!
 //! ```no_run
 //! #[derive(clap::Parser)]
@@ -22,6 +22,7 @@
 //! ```
 
 pub mod backoff;
+pub mod error;
 pub mod flags;
 pub mod listener;
 pub mod log;

@@ -13,6 +13,7 @@ use crate::meta;
 use crate::model::{Derived, Instance, Node, Options, TaggedAddress, Weights};
 use crate::name;
 use crate::ports::Port;
+use crate::subject::Subject;
 use crate::tags;
 use crate::warnings::Warnings;
 
@@ -22,20 +23,6 @@ const SYSTEM_IMAGES: [&str; 4] = ["registrator", "confd", "consul", "ambassador"
 const SYSTEM_LABELS: [&str; 2] = ["ambassador.container", "ambassador.system"];
 /// How many containers are followed from one network to the next; Docker itself allows one.
 const HOPS: usize = 4;
-
-/// Everything that shapes the instances of one container.
-pub(crate) struct Subject<'a> {
-    /// The container.
-    pub(crate) container: &'a Container,
-    /// The container whose network it uses, mostly itself.
-    pub(crate) network: &'a Container,
-    /// What it says about itself.
-    pub(crate) labels: &'a Labels<'a>,
-    /// What the operator says.
-    pub(crate) options: &'a Options,
-    /// Where it runs.
-    pub(crate) node: &'a Node,
-}
 
 /// Returns the instances that `container` offers, and what of its settings could not be used.
 ///

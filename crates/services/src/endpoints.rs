@@ -5,10 +5,10 @@ use std::net::IpAddr;
 
 use crate::address;
 use crate::container::NetworkMode;
-use crate::derive::Subject;
 use crate::labels::{Settings, short};
 use crate::model::{Node, TaggedAddress};
 use crate::ports::{self, Port, Published};
+use crate::subject::Subject;
 use crate::warnings::Warnings;
 
 /// One endpoint of one port, before it has a name and an id.

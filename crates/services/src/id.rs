@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use crate::clean;
-use crate::derive::Subject;
 use crate::endpoints::Endpoint;
 use crate::labels::{Settings, short};
 use crate::model::{Instance, Warning};
 use crate::ports::Protocol;
+use crate::subject::Subject;
 use crate::warnings::Warnings;
 
 /// Returns an id that is not in `used`: the first instance of a container gets the plain one, and

@@ -25,6 +25,7 @@ mod model;
 mod name;
 mod operator_tags;
 mod ports;
+mod subject;
 mod tags;
 mod warnings;
 

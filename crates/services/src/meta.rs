@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::clean;
-use crate::derive::Subject;
 use crate::labels::{Settings, short};
 use crate::ports::Port;
+use crate::subject::Subject;
 use crate::warnings::Warnings;
 
 /// Consul takes 64 entries for a service; this many are left for labels beside those kept for us.

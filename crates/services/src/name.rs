@@ -1,9 +1,9 @@
 //! What a service is called. Pure.
 
 use crate::clean;
-use crate::derive::Subject;
 use crate::labels::{Settings, short};
 use crate::ports::Port;
+use crate::subject::Subject;
 use crate::warnings::Warnings;
 
 /// The longest DNS label, in bytes (RFC 1035, section 2.3.4).

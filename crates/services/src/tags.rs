@@ -1,9 +1,9 @@
 //! The tags of an instance: in the order given, each once. Pure.
 
 use crate::clean;
-use crate::derive::Subject;
 use crate::labels::{Settings, short};
 use crate::ports::{Port, Protocol};
+use crate::subject::Subject;
 use crate::warnings::Warnings;
 
 /// As many tags are taken; a longer list is a mistake, or an attack.

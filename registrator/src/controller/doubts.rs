@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use daemon::error::chain;
 use tokio::time::Instant;
 
 use super::clock::sooner;
@@ -11,7 +12,6 @@ use super::scope::Scope;
 use super::{Controller, DOUBT};
 use crate::guard;
 use crate::model::{Actual, CONTAINER, Desired};
-use crate::neighbour::chain;
 use crate::plan::{Action, pairs};
 
 /// How long what Consul refused is left alone, unless it changes: it may pass by itself, such as an election, or a token

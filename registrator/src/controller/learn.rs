@@ -1,8 +1,9 @@
 //! What Docker says about containers, taken over.
 
+use daemon::error::chain;
+
 use super::{Controller, Found};
 use crate::ending;
-use crate::neighbour::chain;
 
 impl Controller {
     /// Takes over what Docker says about a container.

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use daemon::error::chain;
 use futures_util::stream::{self, StreamExt};
 
 use super::Controller;
 use super::apply::AT_A_TIME;
 use crate::args::OnExit;
 use crate::model::DRAINING;
-use crate::neighbour::chain;
 
 /// How long leaving the instances as wanted may take: with the last pass and the journal less than the ten seconds that
 /// Docker waits before it kills.

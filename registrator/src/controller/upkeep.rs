@@ -1,5 +1,6 @@
 //! What goes on between passes: the heartbeats, the journal, and what is said of Consul.
 
+use daemon::error::chain;
 use daemon::listener::Readiness;
 use futures_util::stream::{self, StreamExt};
 use tokio::task::JoinError;
@@ -8,7 +9,7 @@ use tokio::time::Instant;
 use super::apply::AT_A_TIME;
 use super::{Controller, JOURNAL_PAUSE};
 use crate::mirror::Doubt;
-use crate::neighbour::{self, chain};
+use crate::neighbour;
 
 /// A step of writing the journal.
 #[derive(Debug)]

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use daemon::backoff::Delays;
+use daemon::error::chain;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::wanted::{Progress, Wanted};
 use super::{Doubt, Mirror};
 use crate::metrics::Metrics;
-use crate::neighbour::{self, chain};
+use crate::neighbour;
 
 /// Keeps the keys as they are wanted until `stop` is cancelled, and returns what holds them.
 pub(crate) async fn keep(

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use daemon::error::chain;
 use serde_json::Value;
 use services::Container;
 use tokio::sync::Semaphore;
@@ -13,7 +14,6 @@ use tokio::time::Instant;
 use super::Busy;
 use crate::args::Deregister;
 use crate::controller::{Controller, Inspected, ListedAll};
-use crate::neighbour::chain;
 
 /// How many are begun or wait for their turn by themselves, so that a pass under way holds none up.
 const AHEAD: usize = 32;
