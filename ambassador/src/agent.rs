@@ -29,6 +29,10 @@ const RESYNC: Duration = Duration::from_secs(30);
 const SILENCE: Duration = Duration::from_millis(20);
 /// A burst without end is looked at after so many events.
 const BURST: usize = 100;
+/// How long an ambassador that somebody else is making may take.
+const MOMENT: Duration = Duration::from_secs(1);
+/// How often that is waited for.
+const LOOKS: usize = 3;
 /// How long the last pass may take: `docker stop` waits for ten seconds.
 const LAST: Duration = Duration::from_secs(5);
 
@@ -105,7 +109,16 @@ pub(crate) async fn create(options: &Agent, folder: &Path) -> anyhow::Result<Exi
     let engine = Engine::new(&options.docker)?;
     let (metrics, _) = Metrics::new();
     let pass = options.pass(&engine, folder, &metrics);
-    let done = pass.once(&mut Warned::new()).await?;
+    let mut warned = Warned::new();
+    let mut done = pass.once(&mut warned).await?;
+    for _ in 0..LOOKS {
+        if done.failures == 0 {
+            break;
+        }
+        // An agent beside us may be making the same ones: in a moment they are there.
+        sleep(MOMENT).await;
+        done = pass.once(&mut warned).await?;
+    }
     let silent = come_up::silent(folder, &options.volume, &done.wanted).await;
     let all = done.failures + done.refused + silent == 0;
     Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -164,6 +164,23 @@ fn create_waits_until_its_ambassadors_can_be_configured() {
 }
 
 #[test]
+fn create_beside_an_agent_or_another_create_succeeds_all_the_same() {
+    let node = Node::new();
+    let folder = node.volume("shop");
+    let dir = folder.to_str().unwrap();
+    let words = ["create", "--project", "shop", "--volume", "shop", "--dir", dir];
+    let _agent = node.agent_with(&["--volume", "shop", "--dir", dir], &node.docker.url());
+    for number in 0..5 {
+        let project = ["--label", "com.docker.compose.project=shop"];
+        node.client(&format!("client-{number}"), "rng:80", &project);
+        let mut other = node.command(&words).spawn().unwrap();
+        node.ask(&words);
+        assert!(other.wait().unwrap().success());
+    }
+    eventually("one for each", || node.settled());
+}
+
+#[test]
 fn create_and_delete_do_once_what_the_agent_does_for_one_project() {
     let node = Node::new();
     let project = ["--label", "com.docker.compose.project=shop"];
