@@ -20,11 +20,12 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let mut total = 0_u64;
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(refused)?;
-        let number: u32 = rest[..digits].parse().map_err(|_| refused())?;
+        let number: u64 = rest[..digits].parse().map_err(|_| refused())?;
         let after = &rest[digits..];
         let (name, factor) =
             UNITS.iter().find(|(name, _)| after.starts_with(name)).ok_or_else(refused)?;
-        total = total.checked_add(u64::from(number) * factor).ok_or_else(refused)?;
+        let part = number.checked_mul(*factor).ok_or_else(refused)?;
+        total = total.checked_add(part).ok_or_else(refused)?;
         rest = &after[name.len()..];
     }
     if text.is_empty() || total > LONGEST {
@@ -57,9 +58,14 @@ mod tests {
 
     #[test]
     fn times_are_read_with_and_without_units() {
-        for (text, milliseconds) in
-            [("60", 60_000), ("0", 0), ("1m30s", 90_000), ("250ms", 250), ("2h", 7_200_000)]
-        {
+        for (text, milliseconds) in [
+            ("60", 60_000),
+            ("0", 0),
+            ("1m30s", 90_000),
+            ("250ms", 250),
+            ("2h", 7_200_000),
+            ("172800000001ms", 172_800_000_001),
+        ] {
             assert_eq!(duration(text), Ok(Duration::from_millis(milliseconds)), "{text}");
         }
         for bad in ["", "s", "-1", "1x", "1m30", "99999999999s", "50000d", "1.5s"] {
