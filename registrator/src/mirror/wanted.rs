@@ -172,7 +172,7 @@ mod tests {
         assert_eq!(wanted.take(Doubt::No).wants, wants([("b", None)]));
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn keys_that_nobody_writes_are_waited_for_once() {
         let wanted = Wanted::default();
         let limit = Duration::from_millis(50);
