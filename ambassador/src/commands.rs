@@ -11,8 +11,7 @@ use tokio::time::Instant;
 
 use crate::args::Place;
 use crate::check::{Verdict, check};
-use crate::control::Outcome;
-use crate::control::send;
+use crate::control::{Outcome, send};
 use crate::directory::read;
 use crate::master::patient;
 

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
 
-use crate::exposed;
-
 pub(crate) use containers::{Found, Recipe, Unknown};
 pub(crate) use engine::{Endpoint, Error};
+
+use crate::exposed;
 
 /// How long the engine may take for one answer; it starts 7 or 8 containers a second.
 const ANSWER: Duration = Duration::from_mins(1);

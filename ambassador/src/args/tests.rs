@@ -7,12 +7,6 @@ fn parse(line: &str) -> Result<Args, clap::Error> {
 }
 
 #[test]
-fn a_time_may_have_a_unit() {
-    assert_eq!(time("60"), time("1m"));
-    assert!(time("soon").is_err());
-}
-
-#[test]
 fn the_page_for_users_has_every_command_and_every_flag() {
     let page = include_str!("../../../docs/ambassadors.md");
     let named =

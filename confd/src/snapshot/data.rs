@@ -7,8 +7,6 @@ use serde::{Deserialize, Serialize};
 use tera::Value;
 
 use crate::ambassadors::Ambassador;
-#[cfg(doc)]
-use crate::dependency::Dependency;
 use crate::instance::Instance;
 
 /// A node of the cluster.
@@ -43,7 +41,7 @@ pub struct Check {
     pub service_name: String,
 }
 
-/// The normalised answer to one [`Dependency`]. What changes without meaning (indexes, the
+/// The normalised answer to one [`Dependency`](crate::dependency::Dependency). What changes without meaning (indexes, the
 /// output of checks) is not part of it, so that equal answers compare equal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::world::World;
+
 /// How the paths of keys begin.
 pub(crate) const KEYS: &[&str] = &["/v1/kv/", "/v1/txn"];
 /// How the paths of whatever takes the servers begin.
@@ -13,13 +15,13 @@ pub(crate) const SERVERS: &[&str] = &["/v1/kv/", "/v1/session/", "/v1/txn"];
 
 /// A gate before an agent; connections last for one request each.
 pub(crate) struct Gate {
-    port: u16,
     shut: Arc<AtomicBool>,
 }
 
 impl Gate {
-    /// Opens a gate before the agent at this port, which will hold back the paths that begin so.
-    pub(crate) fn before(agent: u16, held_back: &'static [&'static str]) -> Self {
+    /// Opens a gate before a world's agent, which will hold back the paths that begin so.
+    pub(crate) fn before(world: &mut World, held_back: &'static [&'static str]) -> Self {
+        let agent = world.consul.http_port();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let shut = Arc::new(AtomicBool::new(false));
@@ -31,12 +33,8 @@ impl Gate {
                 std::thread::spawn(move || pass(stream, agent, held_back, &closed));
             }
         });
-        Self { port, shut }
-    }
-
-    /// Returns the address of the gate.
-    pub(crate) fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        world.set("CONSUL_HTTP_ADDR", &format!("http://127.0.0.1:{port}"));
+        Self { shut }
     }
 
     /// Shuts the gate, or opens it.

@@ -119,8 +119,7 @@ fn the_last_entries_of_the_journal_are_written_before_the_end() {
 #[test]
 fn a_successor_told_to_stop_before_it_saw_the_keys_leaves_none() {
     let mut world = World::new();
-    let gate = Gate::before(world.consul.http_port(), KEYS);
-    world.set("CONSUL_HTTP_ADDR", &gate.url());
+    let gate = Gate::before(&mut world, KEYS);
     world.run("one", &[]);
     world.start(&["--ttl", "60s"]).settle();
     gate.shut(true);

@@ -70,8 +70,7 @@ fn what_starts_and_stops_without_a_leader_is_right_when_there_is_one() {
 #[test]
 fn instances_come_and_go_while_keys_can_be_neither_read_nor_written() {
     let mut world = World::new();
-    let gate = Gate::before(world.consul.http_port(), SERVERS);
-    world.set("CONSUL_HTTP_ADDR", &gate.url());
+    let gate = Gate::before(&mut world, SERVERS);
     world.run("old", &[]);
     world.start(&["--ttl", "60s", "--on-exit", "deregister"]).settle();
     gate.shut(true);
