@@ -19,7 +19,7 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 /// How often to look again.
 const POLL: Duration = Duration::from_millis(10);
 /// A client that waits longer than this calls it a failure.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// An ambassador in a directory of its own; stopped when dropped.
 pub(crate) struct Ambassador {

@@ -33,20 +33,20 @@ fn a_killed_haproxy_is_back_soon_each_time() {
 fn a_stopped_ambassador_finishes_running_requests_and_takes_no_new_ones() {
     let each = |signal: Signal| haproxies().into_iter().map(move |program| (program, signal));
     for (haproxy, signal) in each(Signal::SIGTERM).chain(each(Signal::SIGUSR1)) {
-        let (server, address) = (Server::start("late", Duration::from_secs(2)), free_address());
+        let (server, address) = (Server::start("late", Duration::from_secs(4)), free_address());
         let ambassador = Ambassador::running(&haproxy, &[&address, &server.address]);
         let client = std::thread::spawn({
             let address = address.clone();
             move || request(&address)
         });
         std::thread::sleep(Duration::from_millis(200));
-        let asked = Instant::now();
         ambassador.signal(signal);
         eventually("refused", || refused(&address));
-        assert!(asked.elapsed() < Duration::from_millis(1500), "{:?}", asked.elapsed());
+        assert!(!client.is_finished(), "it is refused while the request runs");
         assert_eq!(client.join().unwrap().unwrap(), "late");
+        let answered = Instant::now();
         assert_eq!(ambassador.end(), Some(0));
-        assert!(asked.elapsed() < Duration::from_secs(4), "{:?}", asked.elapsed());
+        assert!(answered.elapsed() < Duration::from_secs(4), "{:?}", answered.elapsed());
     }
 }
 
@@ -62,7 +62,7 @@ fn connections_that_do_not_end_are_cut_in_time() {
         let asked = Instant::now();
         ambassador.stop();
         let taken = asked.elapsed();
-        assert!(taken >= Duration::from_secs(1) && taken < Duration::from_secs(3), "{taken:?}");
+        assert!(taken >= Duration::from_secs(1) && taken < Duration::from_secs(5), "{taken:?}");
         assert!(matches!(client.read(&mut [0; 8]), Ok(0) | Err(_)));
     }
 }
@@ -79,7 +79,7 @@ fn a_second_signal_cuts_connections_at_once() {
         eventually("refused", || refused(&address));
         let asked = Instant::now();
         ambassador.stop();
-        assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+        assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
     }
 }
 

@@ -66,7 +66,8 @@ async fn a_load_balancer_that_comes_a_little_later_is_configured_at_once_and_tha
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_comes_much_later_is_configured_at_once_too() {
-    comes_after(Duration::from_secs(13), "ERROR").await;
+    // With pauses that only grew, the next look would be up to 16 seconds away by then.
+    comes_after(Duration::from_secs(25), "ERROR").await;
 }
 
 /// Lets an HAProxy come after a while; until then what is missing is said as loud as `level`, and once.
@@ -82,7 +83,7 @@ async fn comes_after(pause: Duration, level: &str) {
     symlink(bed.haproxy.folder(), &later).unwrap();
     bed.until_serving("http_web", &["a"]).await;
     println!("configured {:?} after it was there", started.elapsed());
-    assert!(started.elapsed() < Duration::from_millis(1500), "{}", bed.log());
+    assert!(started.elapsed() < Duration::from_secs(4), "{}", bed.log());
     assert_eq!(bed.log().matches("ERROR").count(), usize::from(level == "ERROR"), "{}", bed.log());
 }
 

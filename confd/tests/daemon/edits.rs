@@ -89,13 +89,13 @@ async fn a_reload_command_that_fails_is_tried_until_it_succeeds() {
     bed.start();
     bed.until("the command has failed", |bed| bed.log().contains("No such file")).await;
     assert_eq!(std::fs::read_to_string(&dest).unwrap(), "none\n");
-    // By then some seconds pass between two tries; a hangup does not wait for the next.
-    tokio::time::sleep(std::time::Duration::from_secs(7)).await;
+    // By then up to 16 seconds pass between two tries; a hangup does not wait for the next.
+    tokio::time::sleep(std::time::Duration::from_secs(14)).await;
     std::fs::write(&marker, "").unwrap();
     bed.confd().signal(Signal::SIGHUP).unwrap();
     let succeeded = |bed: &Bed| bed.log().contains("action=\"reload_cmd\"");
     let took = bed.until("the command has succeeded", succeeded).await;
-    assert!(took.as_millis() < 1500, "{took:?}");
+    assert!(took.as_secs() < 4, "{took:?}");
     bed.client.kv_put("color", b"bad").await.unwrap();
     bed.until("the check refuses", |bed| bed.log().contains("rejected by its check")).await;
     assert_eq!(std::fs::read_to_string(&dest).unwrap(), "none\n");

@@ -9,6 +9,8 @@ use testbed::port::free_port;
 
 /// How long anything may take that is said to happen soon.
 pub(crate) const SOON: Duration = Duration::from_secs(10);
+/// How long a server may take to leave.
+pub(crate) const DRAIN: Duration = Duration::from_secs(4);
 
 /// A real HAProxy, what drives it, and where its clients connect.
 pub(crate) struct Bed {
@@ -41,7 +43,7 @@ impl Bed {
         let real = Real::start(program, &text).unwrap();
         let mut settings = Settings::new(real.runtime(), real.master());
         settings.program.clone_from(&program.path);
-        settings.drain_timeout = Duration::from_secs(2);
+        settings.drain_timeout = DRAIN;
         let driver = Haproxy::new(settings, Some(text));
         Self { real, driver, front }
     }

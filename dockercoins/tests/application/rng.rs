@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::stack::{Http, Program, assert_took};
+use crate::stack::{Http, Program, assert_quickest, assert_took};
 
 #[tokio::test]
 async fn a_sign_of_life_comes_at_once() {
@@ -16,8 +16,7 @@ async fn a_sign_of_life_comes_at_once() {
     let answer = http.get(&url).await;
     assert_eq!(answer.status, 200);
     assert!(answer.text().starts_with("RNG running on ") && answer.text().ends_with('\n'));
-    // The first one also pays for the client's start.
-    assert_took(http.get(&url).await.took, 0..=20);
+    assert_quickest(0..=20, async || http.get(&url).await.took).await;
 
     let head = http.request("HEAD", &url, Vec::new()).await.unwrap();
     assert_eq!((head.status, head.body.len()), (200, 0));
@@ -32,7 +31,9 @@ async fn random_bytes_take_a_tenth_of_a_second_however_many() {
     assert_eq!(ten.header("content-type"), "application/octet-stream");
     assert_eq!(ten.header("content-length"), "10");
     assert_eq!(ten.header("connection"), "close");
-    assert_took(ten.took, 100..=160);
+    assert_took(ten.took, 100..=3000);
+    let url = format!("http://{address}/1000");
+    assert_quickest(100..=160, async || http.get(&url).await.took).await;
     assert_ne!(ten.body, http.get(&format!("http://{address}/10")).await.body);
 
     let none = http.get(&format!("http://{address}/0")).await;
@@ -53,9 +54,12 @@ async fn what_is_no_number_of_bytes_is_refused_at_once() {
         ("99999999999999999999", 413),
     ];
     for (path, status) in paths {
-        let answer = http.get(&format!("http://{address}/{path}")).await;
-        assert_eq!(answer.status, status, "{path}");
-        assert_took(answer.took, 0..=80);
+        assert_quickest(0..=80, async || {
+            let answer = http.get(&format!("http://{address}/{path}")).await;
+            assert_eq!(answer.status, status, "{path}");
+            answer.took
+        })
+        .await;
     }
     for method in ["POST", "PUT", "DELETE"] {
         let answer = http.request(method, &format!("http://{address}/32"), vec![1; 10]).await;
@@ -107,9 +111,9 @@ async fn a_silent_connection_is_cut_and_the_next_one_served() {
         let mut answer = Vec::new();
         // Its end may be a reset: it is cut either way.
         let (_, next) = tokio::join!(silent.read_to_end(&mut answer), next.get(&url));
-        assert_took(started.elapsed(), 1000..=2000);
+        assert_took(started.elapsed(), 1000..=5000);
         assert_eq!(next.status, 200);
-        assert_took(next.took, 900..=2000);
+        assert_took(next.took, 900..=5000);
     }
 }
 
@@ -118,22 +122,28 @@ async fn connections_that_only_look_cost_nothing() {
     let (_rng, address) = Program::serve(&["rng"]).await;
     let http = Http::new();
     http.get(&format!("http://{address}/")).await;
-    for _ in 0..100 {
-        drop(TcpStream::connect(address).await.unwrap());
-    }
-    assert_took(http.get(&format!("http://{address}/")).await.took, 0..=60);
+    assert_quickest(0..=60, async || {
+        for _ in 0..100 {
+            drop(TcpStream::connect(address).await.unwrap());
+        }
+        http.get(&format!("http://{address}/")).await.took
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn two_hundred_clients_can_queue_without_being_turned_away() {
-    let (_rng, address) = Program::serve(&["rng"]).await;
-    let mut queue = Vec::new();
-    let started = Instant::now();
-    for _ in 0..200 {
-        queue.push(TcpStream::connect(address).await.unwrap());
-    }
     // A client that is turned away tries again after a second.
-    assert_took(started.elapsed(), 0..=900);
+    assert_quickest(0..=900, async || {
+        let (_rng, address) = Program::serve(&["rng"]).await;
+        let mut queue = Vec::new();
+        let started = Instant::now();
+        for _ in 0..200 {
+            queue.push(TcpStream::connect(address).await.unwrap());
+        }
+        started.elapsed()
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -155,22 +165,23 @@ async fn a_signal_lets_the_queue_be_served_and_turns_new_clients_away() {
     for request in requests {
         assert_eq!(request.await.unwrap().body.len(), 32);
     }
-    rng.assert_ends_within_a_second();
+    rng.assert_ends_soon();
 }
 
 #[tokio::test]
-async fn a_signal_ends_it_within_a_second_even_before_a_long_queue() {
+async fn a_signal_ends_it_soon_even_before_a_long_queue() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let (rng, address) = Program::serve(&["rng"]).await;
         let silent = TcpStream::connect(address).await.unwrap();
         let mut queue = Vec::new();
-        for _ in 0..20 {
+        // Five seconds of work.
+        for _ in 0..50 {
             let mut waiting = TcpStream::connect(address).await.unwrap();
             waiting.write_all(b"GET /32 HTTP/1.1\r\nHost: rng\r\n\r\n").await.unwrap();
             queue.push(waiting);
         }
         rng.signal(signal);
-        rng.assert_ends_within_a_second();
+        rng.assert_ends_soon();
         drop(silent);
     }
 }

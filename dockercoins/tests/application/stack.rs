@@ -1,7 +1,7 @@
 //! The programs and redis, each as a process on a free port, and HTTP to talk to them.
 
 use std::fs::File;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -34,6 +34,25 @@ pub(crate) fn assert_took(took: Duration, milliseconds: std::ops::RangeInclusive
         milliseconds.contains(&took.as_millis()),
         "took {took:?}, not {milliseconds:?} milliseconds"
     );
+}
+
+/// How often what has to be quick is tried: a machine that is busy with something else is late now and then, and
+/// says nothing about the program.
+const TRIES: usize = 5;
+
+/// Asserts that something takes a number of milliseconds in this range, at its quickest.
+pub(crate) async fn assert_quickest(
+    milliseconds: std::ops::RangeInclusive<u128>,
+    mut measure: impl AsyncFnMut() -> Duration,
+) {
+    let mut quickest = Duration::MAX;
+    for _ in 0..TRIES {
+        quickest = quickest.min(measure().await);
+        if quickest.as_millis() <= *milliseconds.end() {
+            break;
+        }
+    }
+    assert_took(quickest, milliseconds);
 }
 
 /// One of our programs.
@@ -83,13 +102,14 @@ impl Program {
         self.process.signal(signal).unwrap();
     }
 
-    /// Waits for its end after a signal, which has to come within a second and without an error.
+    /// Waits for its end after a signal, which has to come soon and without an error.
     #[track_caller]
-    pub(crate) fn assert_ends_within_a_second(&self) {
+    pub(crate) fn assert_ends_soon(&self) {
         let started = Instant::now();
-        let status = self.process.wait(Duration::from_secs(5)).unwrap();
+        let status = self.process.wait(Duration::from_secs(10)).unwrap();
         let took = started.elapsed();
-        assert!(took < Duration::from_secs(1), "ended after {took:?}");
+        // Within a second, were there nothing else on the machine.
+        assert!(took < Duration::from_secs(3), "ended after {took:?}");
         assert!(status.is_some_and(|status| status.success()), "{status:?}: {}", self.log());
     }
 }
@@ -111,8 +131,7 @@ impl Redis {
 
     /// Returns one that does not run yet.
     pub(crate) fn away() -> Self {
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let port = free.local_addr().unwrap().port();
+        let port = testbed::port::free_port().unwrap();
         Self { process: None, port, folder: tempfile::tempdir().unwrap() }
     }
 
