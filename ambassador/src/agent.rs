@@ -167,23 +167,32 @@ impl Pass<'_> {
     ) -> Result<(), Error> {
         let mut retries = delays();
         let mut events = std::pin::pin!(self.engine.events());
+        let (mut quiet, mut unseen) = (false, 0);
         loop {
-            let wait = if self.once(warned).await?.failures == 0 {
+            let done = self.once(warned).await?;
+            if quiet {
+                unseen = self.unseen(&done.wanted, unseen);
+            }
+            let wait = if done.failures == 0 {
                 retries.reset();
                 RESYNC
             } else {
                 retries.next_delay()
             };
             succeeded();
-            tokio::select! {
-                event = events.next() => event.ok_or(Error::Ended)??,
-                () = sleep(wait) => {}
+            quiet = tokio::select! {
+                event = events.next() => {
+                    event.ok_or(Error::Ended)??;
+                    false
+                }
+                // Long enough for all ambassadors to have come up.
+                () = sleep(wait) => wait == RESYNC,
                 () = token.cancelled() => {
                     // Who has gone before it was asked to end takes its ambassador along.
                     let _ = timeout(LAST, self.once(warned)).await;
                     return Ok(());
                 }
-            }
+            };
             drain(&mut events).await?;
         }
     }

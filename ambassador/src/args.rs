@@ -16,7 +16,7 @@ use crate::grammar::{self, Listen, frontends};
 use crate::link::Link;
 use crate::operate::Operation;
 use crate::push::Push;
-use crate::units::time;
+use services::parse_duration;
 
 /// What a command line asks for; see [`Args::parse`].
 #[derive(Debug)]
@@ -54,10 +54,10 @@ pub(crate) enum Task {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::Args)]
 pub(crate) struct Limits {
     /// How long connections may go on when the ambassador is stopped
-    #[arg(long, value_name = "TIME", env = "AMBASSADOR_STOP_AFTER", default_value = "5s", value_parser = time)]
+    #[arg(long, value_name = "TIME", env = "AMBASSADOR_STOP_AFTER", default_value = "5s", value_parser = parse_duration)]
     pub(crate) stop_after: Duration,
     /// How long connections may go on when a reload has replaced the process that serves them
-    #[arg(long, value_name = "TIME", env = "AMBASSADOR_HARD_STOP_AFTER", default_value = "1h", value_parser = time)]
+    #[arg(long, value_name = "TIME", env = "AMBASSADOR_HARD_STOP_AFTER", default_value = "1h", value_parser = parse_duration)]
     pub(crate) hard_stop_after: Duration,
 }
 
@@ -99,7 +99,7 @@ enum Command {
     /// applied or rejected
     Reconfigure {
         /// How long to wait for the answer
-        #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time)]
+        #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
         timeout: Duration,
         #[command(flatten)]
         service: Service,

@@ -30,7 +30,6 @@ mod process;
 mod push;
 mod run;
 mod settle;
-mod units;
 mod upstreams;
 
 use std::process::ExitCode;

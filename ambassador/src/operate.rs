@@ -61,7 +61,7 @@ pub(crate) struct Common {
 #[group(skip)]
 pub(crate) struct Timeout {
     /// How long to wait
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = crate::units::time)]
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = services::parse_duration)]
     timeout: Duration,
 }
 

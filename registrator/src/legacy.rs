@@ -1,6 +1,6 @@
 //! The command lines of older registrators. Pure: no I/O, no clock, no async.
 
-use crate::units::duration;
+use services::parse_duration;
 use std::time::Duration;
 
 /// The flags of older registrators, which could be written with one dash, and our names for them.
@@ -29,7 +29,7 @@ pub(crate) struct Ignored {
     #[arg(long, hide = true, allow_hyphen_values = true)]
     retry_attempts: Option<i64>,
     /// How long they waited in between.
-    #[arg(long, hide = true, value_parser = duration)]
+    #[arg(long, hide = true, value_parser = parse_duration)]
     retry_interval: Option<Duration>,
 }
 

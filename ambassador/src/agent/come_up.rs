@@ -1,7 +1,7 @@
 //! Waits until ambassadors that were just made can be configured.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -23,7 +23,7 @@ pub(crate) async fn silent(folder: &Path, volume: &str, wanted: &BTreeSet<Identi
     }
     let deadline = Instant::now() + LIMIT;
     let answers = wanted.iter().map(async |identity| {
-        let socket = Directory::new(&folder.join(short(&identity.container))).master();
+        let socket = socket(folder, identity);
         let answer = patient(&socket, deadline, |processes| !processes.workers.is_empty()).await;
         if let Err(error) = &answer {
             tracing::warn!(
@@ -35,4 +35,9 @@ pub(crate) async fn silent(folder: &Path, volume: &str, wanted: &BTreeSet<Identi
         answer.is_err()
     });
     join_all(answers).await.into_iter().filter(|silent| *silent).count()
+}
+
+/// Returns where an ambassador's HAProxy answers, in the volume.
+pub(crate) fn socket(folder: &Path, identity: &Identity) -> PathBuf {
+    Directory::new(&folder.join(short(&identity.container))).master()
 }

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use futures_util::StreamExt;
 
+use super::come_up;
 use super::metrics::Metrics;
 use super::plan::{Action, Client, Identity, desired, plan};
 use super::resources;
@@ -96,6 +97,22 @@ impl Pass<'_> {
             self.metrics.action_failed();
         }
         failures.len()
+    }
+
+    /// Returns how many ambassadors are out of confd's reach although they had time to come up, and says so if there were
+    /// none `before`.
+    pub(crate) fn unseen(&self, wanted: &BTreeSet<Identity>, before: usize) -> usize {
+        let absent = |identity: &&Identity| !come_up::socket(self.folder, identity).exists();
+        let unseen = wanted.iter().filter(absent).count();
+        if unseen > 0 && before == 0 {
+            tracing::warn!(
+                "{unseen} of {} ambassadors cannot be seen in {}, and confd cannot configure them: is the volume {:?} mounted there?",
+                wanted.len(),
+                self.folder.display(),
+                self.recipe.volume
+            );
+        }
+        unseen
     }
 
     /// Tidies the volume up; what is left over does no harm.

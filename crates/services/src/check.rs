@@ -206,6 +206,6 @@ impl Asked<'_> {
 }
 
 fn parsed(word: &str, text: &str) -> Result<Duration, String> {
-    let duration = duration::parse(text.trim()).filter(|duration| DURATIONS.contains(duration));
+    let duration = duration::parse(text).ok().filter(|duration| DURATIONS.contains(duration));
     duration.ok_or_else(|| format!("{word} {:?} is no duration such as 10s", short(text)))
 }

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
-use crate::units::{duration, percent};
+use crate::units::percent;
 use daemon::flags::switch;
+use services::parse_duration;
 
 /// What stays registered, and what goes.
 #[derive(Clone, Debug, clap::Args)]
@@ -31,7 +32,7 @@ pub struct Keep {
     #[arg(long, env = "REGISTRATOR_ON_EXIT", value_name = "WHAT", default_value = "keep")]
     pub on_exit: OnExit,
     /// How often to look at everything, whatever the events say; 0 = never
-    #[arg(long, env = "REGISTRATOR_RESYNC", value_name = "TIME", default_value = "60s", value_parser = duration)]
+    #[arg(long, env = "REGISTRATOR_RESYNC", value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
     pub resync: Duration,
     /// Print what would change, and change nothing
     #[arg(long, env = "REGISTRATOR_DRY_RUN", value_name = "BOOL", default_value = "false", value_parser = switch,

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
-use crate::units::{duration, spelled};
+use crate::units::spelled;
+use services::parse_duration;
 
 /// How long keys outlive their node unless told otherwise; as it stands in the flag's default.
 const TTL: Duration = Duration::from_secs(30);
@@ -33,7 +34,7 @@ pub struct Mirror {
     pub ttl: Duration,
     /// How often to say that it lives, more often than --ttl; 0 = the default [default: a third of
     /// --ttl]
-    #[arg(long, env = "REGISTRATOR_TTL_REFRESH", value_name = "TIME", value_parser = duration)]
+    #[arg(long, env = "REGISTRATOR_TTL_REFRESH", value_name = "TIME", value_parser = parse_duration)]
     pub ttl_refresh: Option<Duration>,
 }
 
@@ -48,7 +49,7 @@ pub enum KvFormat {
 
 /// Reads how long a session lives: what Consul takes, or 0, the default of older registrators.
 fn session_ttl(text: &str) -> Result<Duration, String> {
-    match duration(text)? {
+    match parse_duration(text).map_err(ToOwned::to_owned)? {
         Duration::ZERO => Ok(TTL),
         ttl if TTLS.contains(&ttl) => Ok(ttl),
         _ => Err("use 10s to 24h, or 0 for 30s".to_owned()),

@@ -155,7 +155,7 @@ pub(crate) async fn engine_restarted(cluster: &Cluster) -> anyhow::Result<String
         let stale: BTreeSet<String> = old.difference(&new).cloned().collect();
         let watch = async {
             let mut last = Duration::ZERO;
-            while back.elapsed() < Duration::from_secs(8) {
+            while back.elapsed() < EXACT + Duration::from_secs(3) {
                 for other in &others {
                     let mut served = status::served(other).await?.into_keys();
                     if served.any(|instance| stale.contains(&instance)) {

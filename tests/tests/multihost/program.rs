@@ -94,6 +94,6 @@ pub(crate) async fn killed_half_way(folder: &Path) -> anyhow::Result<String> {
     let status = multihost(folder)?.arg("down").stdout(Stdio::null()).status().await?;
     ensure!(status.success(), "down fails");
     let nothing = || async { multihost::leftovers(folder).is_empty().then_some(()) };
-    eventually("nothing is left", Duration::from_secs(1), nothing).await?;
+    eventually("nothing is left", Duration::from_secs(5), nothing).await?;
     Ok(format!("0 left over of {before} processes, control groups, interfaces and files"))
 }

@@ -9,8 +9,9 @@ use tests::eventually;
 
 use crate::common::{failures, none, seconds};
 
-/// How soon everything is exact after a part came back.
-pub(crate) const EXACT: Duration = Duration::from_secs(5);
+/// How soon everything is exact after a part came back. Five seconds are promised to hosts of their own; here five
+/// share one machine with everything else that is tested meanwhile.
+pub(crate) const EXACT: Duration = Duration::from_secs(10);
 
 /// Returns the running containers of a service of DockerCoins on a node, the oldest last.
 pub(crate) async fn containers(node: &Node, service: &str) -> anyhow::Result<Vec<String>> {
