@@ -3,21 +3,15 @@
 use crate::args::Deregister;
 use crate::model::DRAINING;
 
-/// Linux's numbers for the signals that stop containers, by name.
-const SIGNALS: [(&str, i32); 12] = [
-    ("HUP", 1),
-    ("INT", 2),
-    ("QUIT", 3),
-    ("ABRT", 6),
-    ("KILL", 9),
-    ("USR1", 10),
-    ("USR2", 12),
-    ("ALRM", 14),
-    ("TERM", 15),
-    ("CONT", 18),
-    ("STOP", 19),
-    ("WINCH", 28),
+/// Linux's signals in the order of their numbers, the first of which is 1 (signal(7)).
+const SIGNALS: [&str; 31] = [
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
+    "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
+    "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
 ];
+/// The first and the last real-time signal, as Docker counts them: glibc keeps two for itself. systemd in a container
+/// is stopped by the third after the first.
+const REAL_TIME: (i32, i32) = (34, 64);
 /// Added to a signal's number in the exit status of a process that it ended.
 const SIGNALLED: i64 = 128;
 /// The highest number of a signal.
@@ -68,8 +62,19 @@ fn ended_well(status: i64, out_of_memory: bool) -> bool {
 fn number(signal: &str) -> Option<i32> {
     let signal = signal.trim().to_ascii_uppercase();
     let name = signal.strip_prefix("SIG").unwrap_or(&signal);
-    let known = SIGNALS.iter().find(|(known, _)| *known == name).map(|(_, number)| *number);
-    known.or_else(|| name.parse().ok())
+    let known =
+        SIGNALS.iter().zip(1..).find(|(known, _)| **known == name).map(|(_, number)| number);
+    known.or_else(|| real_time(name)).or_else(|| name.parse().ok())
+}
+
+/// Returns the number of `RTMIN`, `RTMIN+3`, `RTMAX-1` and the like.
+fn real_time(name: &str) -> Option<i32> {
+    let (base, offset) = match name.strip_prefix("RTMIN") {
+        Some(offset) => (REAL_TIME.0, offset),
+        None => (REAL_TIME.1, name.strip_prefix("RTMAX")?),
+    };
+    let offset: i32 = if offset.is_empty() { 0 } else { offset.parse().ok()? };
+    Some(base.checked_add(offset)?).filter(|number| (REAL_TIME.0..=REAL_TIME.1).contains(number))
 }
 
 #[cfg(test)]
@@ -81,6 +86,13 @@ mod tests {
         assert!(is_ending("15", "SIGTERM") && is_ending("TERM", "15") && is_ending("9", "SIGTERM"));
         assert!(is_ending("3", "SIGQUIT") && is_ending("SIGKILL", "SIGQUIT"));
         assert!(!is_ending("15", "SIGQUIT") && !is_ending("1", "SIGTERM"));
+        assert!(
+            is_ending("37", "SIGRTMIN+3") && is_ending("64", "RTMAX") && is_ending("63", "RTMAX-1")
+        );
+        assert!(
+            is_ending("30", "SIGPWR") && is_ending("28", "WINCH") && !is_ending("38", "RTMIN+3")
+        );
+        assert!(!is_ending("RTMIN+99", "RTMIN+99") && !is_ending("RTMIN+", "RTMIN"));
         assert!(!is_ending("", "SIGTERM") && !is_ending("nonsense", "nonsense"));
     }
 

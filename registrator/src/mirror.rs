@@ -19,6 +19,14 @@ use wanted::Order;
 /// What Consul says of an operation that the token may not do; it does so for each operation, too.
 const DENIED: &str = "Permission denied";
 
+/// How many bytes of operations are sent at a time: half of what an agent takes unless it is told otherwise
+/// (`limits.txn_max_req_len`).
+const TXN_SIZE: usize = 256 * 1024;
+/// What an operation takes beside its key and value: names of fields, and the session.
+const OPERATION: usize = 200;
+/// The status of an agent's answer to what is too much for it.
+const TOO_LARGE: u16 = 413;
+
 /// Keys and their values.
 type Keys = BTreeMap<String, Arc<[u8]>>;
 
@@ -228,8 +236,9 @@ impl Mirror {
         let Some(session) = self.session.clone() else { return Ok(0) };
         let mut wanted: Vec<_> = keys.into_iter().collect();
         let mut refused = 0;
+        let mut most = TXN_LIMIT;
         while !wanted.is_empty() {
-            let rest = wanted.split_off(wanted.len().min(TXN_LIMIT));
+            let mut rest = wanted.split_off(fitting(&wanted).min(most));
             let operations: Vec<_> = wanted
                 .iter()
                 .map(|(key, value)| TxnOp::Lock {
@@ -263,6 +272,17 @@ impl Mirror {
                     self.forget();
                     return Ok(refused);
                 }
+                // The agent is set up to take less at a time than agents usually do.
+                Err(error) if error.status() == Some(TOO_LARGE) => {
+                    if wanted.len() > 1 {
+                        most = wanted.len() / 2;
+                        wanted.append(&mut rest);
+                        continue;
+                    }
+                    let key = wanted.first().map(|(key, _)| key.as_str()).unwrap_or_default();
+                    tracing::warn!(key, "consul takes no value of this size, the key is left out");
+                    wanted = rest;
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -273,6 +293,16 @@ impl Mirror {
         self.session = None;
         self.doubt = Doubt::All;
     }
+}
+
+/// Returns how many of these keys, one at the least, go into one transaction by their size.
+fn fitting(keys: &[(String, Arc<[u8]>)]) -> usize {
+    let sizes = keys.iter().scan(0, |sum, (key, value)| {
+        // The value is sent in base64.
+        *sum += OPERATION + key.len() + value.len().div_ceil(3) * 4;
+        Some(*sum)
+    });
+    sizes.take_while(|sum| *sum <= TXN_SIZE).count().max(1)
 }
 
 /// Returns the error of a transaction that was refused.

@@ -173,13 +173,19 @@ impl Actual {
             && meta.get(HOST).is_some_and(|owner| owner == host)
     }
 
-    /// Tells whether it is what a registrator of another host registered, for another container than `desired` is: two
-    /// hosts claim one ID. The same container was ours under another name.
+    /// Tells whether it is somebody else's. What a registrator of another host registered is, for another container
+    /// than `desired` is: two hosts claim one ID. The same container was ours under another name. What nobody marked is,
+    /// unless it is what a registrator that marks nothing would have registered in place of `desired`: a label must not
+    /// be enough to replace an operator's own service, and to remove it in the end.
     #[must_use]
     pub fn is_anothers(&self, host: &str, desired: &Desired) -> bool {
-        let (meta, wanted) = (&self.service.meta, &desired.registration.meta);
-        let foreign = meta.get(MANAGED_BY).is_some_and(|by| by == OURSELVES)
-            && meta.get(HOST).is_some_and(|owner| owner != host);
+        let (meta, told) = (&self.service.meta, &desired.registration);
+        if meta.get(MANAGED_BY).is_none_or(|by| by != OURSELVES) {
+            let usual = told.id.strip_prefix(host).is_some_and(|rest| rest.starts_with(':'));
+            return !usual && (self.service.name != told.name || self.service.port != told.port);
+        }
+        let wanted = &told.meta;
+        let foreign = meta.get(HOST).is_some_and(|owner| owner != host);
         let container = meta.get(CONTAINER).filter(|container| !container.is_empty());
         foreign && (container.is_none() || container != wanted.get(CONTAINER))
     }

@@ -79,7 +79,9 @@ pub(crate) fn node(derive: &Derive, agent: &AgentSelf) -> Node {
 }
 
 fn node_name(derive: &Derive, agent: &AgentSelf) -> String {
-    derive.hostname.clone().filter(|name| !name.is_empty()).unwrap_or_else(|| agent.node.clone())
+    // Trimmed, as what it marks is: marks are compared with it.
+    let given = derive.hostname.as_deref().map(str::trim).filter(|name| !name.is_empty());
+    given.unwrap_or(&agent.node).to_owned()
 }
 
 fn owner(derive: &Derive, agent: &AgentSelf) -> Owner {
@@ -97,13 +99,17 @@ fn options(derive: &Derive) -> Result<Options, Box<dyn std::error::Error>> {
             Err(_) => Err(format!("--ip: {ip:?} is not an IP address")),
         })
         .transpose()?;
+    let network_cidr = given(&derive.network_cidr);
+    if let Some(text) = network_cidr.as_ref().filter(|text| !services::is_range(text)) {
+        return Err(format!("--network-cidr: {text:?} is no range such as 10.0.0.0/8").into());
+    }
     Ok(Options {
         explicit: derive.explicit,
         internal: derive.internal,
         ip,
         use_ip_from_label: given(&derive.use_ip_from_label),
         network: given(&derive.network),
-        network_cidr: given(&derive.network_cidr),
+        network_cidr,
         label_prefix: derive.label_prefix.clone().unwrap_or_default(),
         // Per container, as they may be templates.
         tags: Vec::new(),

@@ -38,14 +38,17 @@ pub(crate) async fn docker(
             let events = connected.events();
             engine.send_replace(Some(connected.clone()));
             metrics.set_up("docker", true);
-            if let Some(since) = away.take().filter(|_| said) {
-                tracing::info!(after = ?since.elapsed(), "docker is back");
-            }
-            said = false;
-            delays.reset();
             // The stream begins a moment before now, so that nothing falls between it and the list.
             wakeups.wake(|pending| pending.everywhere = true);
-            follow(&connected, events, &wakeups, &metrics).await
+            // An engine that answers may still refuse its events.
+            let lives = || {
+                if let Some(since) = away.take().filter(|_| said) {
+                    tracing::info!(after = ?since.elapsed(), "docker is back");
+                }
+                said = false;
+                delays.reset();
+            };
+            follow(&connected, events, &wakeups, &metrics, lives).await
         };
         let ended = tokio::select! {
             () = token.cancelled() => return,
@@ -72,27 +75,26 @@ pub(crate) async fn docker(
     }
 }
 
-/// Passes events on until the stream ends, or the engine no longer says that it lives.
+/// Passes events on until the stream ends, or the engine no longer says that it lives. With the first event, or once
+/// none has come for a while, it `lives`.
 async fn follow(
     engine: &Engine,
     events: impl futures_util::Stream<Item = Result<crate::docker::Event, Error>>,
     wakeups: &Wakeups,
     metrics: &Metrics,
+    mut lives: impl FnMut(),
 ) -> Result<(), Error> {
     let mut events = std::pin::pin!(events);
-    let pings = async {
-        loop {
-            tokio::time::sleep(PING_EVERY).await;
-            if let Err(error) = engine.ping().await {
-                return error;
-            }
-        }
-    };
+    let pings = futures_util::stream::unfold((), |()| async {
+        tokio::time::sleep(PING_EVERY).await;
+        Some((engine.ping().await, ()))
+    });
     let mut pings = std::pin::pin!(pings);
     loop {
         tokio::select! {
             event = events.next() => match event {
                 Some(Ok(event)) => {
+                    lives();
                     let name = event.what.name().to_owned();
                     metrics.events.get_or_create(&EventLabels { event: name }).inc();
                     wakeups.wake(|pending| pending.add(event));
@@ -100,7 +102,10 @@ async fn follow(
                 Some(Err(error)) => return Err(error),
                 None => return Ok(()),
             },
-            error = &mut pings => return Err(error),
+            Some(ping) = pings.next() => {
+                ping?;
+                lives();
+            }
         }
     }
 }

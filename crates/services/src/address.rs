@@ -60,13 +60,21 @@ pub(crate) fn chosen(
         .or_else(|| options.ip.filter(|ip| is_reachable(*ip)).map(|ip| ip.to_canonical()))
 }
 
+/// A network of a container, and in which family its address is wanted.
+pub(crate) struct Chosen<'a> {
+    pub(crate) network: &'a Network,
+    /// Whether the IPv6 address counts where there are both.
+    pub(crate) ipv6: bool,
+}
+
 /// Returns the container's own addresses on the network that counts.
 pub(crate) fn internal<'a>(
     container: &'a Container,
     settings: &Settings<'_>,
     options: &Options,
     warnings: &mut Warnings,
-) -> Option<&'a Network> {
+) -> Option<Chosen<'a>> {
+    let any = |network| Chosen { network, ipv6: false };
     let is_usable = |text: &Option<String>| text.as_deref().and_then(reachable).is_some();
     let has_address = |network: &&Network| is_usable(&network.ipv4) || is_usable(&network.ipv6);
     let named = |name: &str| {
@@ -84,13 +92,13 @@ pub(crate) fn internal<'a>(
     };
     if let Some(name) = settings.get("NETWORK") {
         if let Some(network) = named(name) {
-            return Some(network);
+            return Some(any(network));
         }
         let problem = format!("the container is not on the network {:?}", short(name));
         warnings.add("SERVICE_NETWORK", problem);
     }
     if let Some(network) = options.network.as_deref().and_then(named) {
-        return Some(network);
+        return Some(any(network));
     }
     if let Some(cidr) = options.network_cidr.as_deref() {
         match range(cidr) {
@@ -100,7 +108,7 @@ pub(crate) fn internal<'a>(
             }
             Some(range) => {
                 if let Some(network) = within(container, range) {
-                    return Some(network);
+                    return Some(Chosen { network, ipv6: range.0.is_ipv6() });
                 }
             }
         }
@@ -114,13 +122,20 @@ pub(crate) fn internal<'a>(
         let problem = format!("on {} networks; uses {}", candidates.len(), candidates[0].0);
         warnings.add("SERVICE_NETWORK", problem);
     }
-    candidates.first().map(|(_, network)| *network)
+    candidates.first().map(|(_, network)| any(network))
 }
 
-/// Reads a range such as `10.0.0.0/8`.
+/// Tells whether a text is a range of addresses such as `10.0.0.0/8`.
+#[must_use]
+pub fn is_range(text: &str) -> bool {
+    range(text).is_some()
+}
+
 fn range(cidr: &str) -> Option<(IpAddr, u32)> {
-    let (base, length) = cidr.split_once('/')?;
-    Some((base.parse().ok()?, length.parse().ok()?))
+    let (base, length) = cidr.trim().split_once('/')?;
+    let base: IpAddr = base.parse().ok()?;
+    let width = if base.is_ipv4() { 32 } else { 128 };
+    Some((base, length.parse().ok().filter(|length| *length <= width)?))
 }
 
 fn within(container: &Container, (base, length): (IpAddr, u32)) -> Option<&Network> {
@@ -201,6 +216,10 @@ mod tests {
         assert!(contains("fd00::", 8, "fdff::1"));
         assert!(!contains("fd00::", 8, "10.1.0.1"));
         assert!(!contains("10.0.0.0", 33, "10.0.0.0"));
+        assert!(is_range("10.0.0.0/8") && is_range("fd00::/128"));
+        for bad in ["10.0.0.0", "10.0.0.0/33", "fd00::/129", "10.0.0.0/-1", "home/8", "/8", ""] {
+            assert!(!is_range(bad), "{bad}");
+        }
     }
 
     #[test]

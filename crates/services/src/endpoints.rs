@@ -151,9 +151,11 @@ fn internal(
     let found = address::internal(subject.network, settings, subject.options, warnings)?;
     let is_usable = |text: &String| text.parse().is_ok_and(address::is_reachable);
     let usable = |text: &Option<String>| text.clone().filter(is_usable);
-    match (usable(&found.ipv4), usable(&found.ipv6)) {
-        (Some(four), six) => Some((four, six.map(|address| TaggedAddress { address, port }))),
-        (None, six) => six.map(|address| (address, None)),
+    let (four, six) = (usable(&found.network.ipv4), usable(&found.network.ipv6));
+    let (first, second) = if found.ipv6 { (six, four) } else { (four, six) };
+    match (first, second) {
+        (Some(one), other) => Some((one, other.map(|address| TaggedAddress { address, port }))),
+        (None, other) => other.map(|address| (address, None)),
     }
 }
 
@@ -174,6 +176,7 @@ fn published(
     let of_node = [node.address.parse().ok(), node.other_family];
     let other = of_node.into_iter().flatten().find(|node| node.is_ipv4() != ip.is_ipv4());
     let tagged = other
+        .filter(|ip| address::is_reachable(*ip))
         .filter(|_| way.other_family.is_some())
         .map(|other| TaggedAddress { address: other.to_string(), port: number(other) });
     Ok((address, number(ip), tagged))

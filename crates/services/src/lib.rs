@@ -29,7 +29,7 @@ mod subject;
 mod tags;
 mod warnings;
 
-pub use address::is_reachable;
+pub use address::{is_range, is_reachable};
 pub use container::{Container, Error, Health, Network, NetworkMode, Probe};
 pub use derive::{instances, is_system};
 pub use duration::parse as parse_duration;

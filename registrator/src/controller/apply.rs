@@ -39,7 +39,8 @@ impl Controller {
         if !removals.is_empty() {
             self.remove_keys(scope, &removals).await;
         }
-        for actions in [removals, registrations, rest] {
+        for mut actions in [removals, registrations, rest] {
+            self.leave_unregistered(&mut actions);
             let client = &self.parts.client;
             let outcomes: Vec<Outcome> = stream::iter(actions)
                 .map(|action| async move {
@@ -67,6 +68,17 @@ impl Controller {
             self.clock.journal = Some(Instant::now() + JOURNAL_PAUSE);
         }
         trouble.map_or(Ok(()), Err)
+    }
+
+    /// Leaves out what is about an instance, or a check, that the agent does not have: it was refused, and to ask for
+    /// more of it would only be refused again.
+    fn leave_unregistered(&self, actions: &mut Vec<Action>) {
+        let Some(actual) = &self.actual else { return };
+        actions.retain(|action| match action {
+            Action::Maintain(id, _) => actual.contains_key(id),
+            Action::Beat(check, _) => actual.values().any(|one| one.checks.contains_key(check)),
+            Action::Deregister(_) | Action::Register(_) => true,
+        });
     }
 
     /// Has the keys removed of what goes.

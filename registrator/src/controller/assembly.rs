@@ -82,8 +82,10 @@ impl Assembly {
     ) {
         let foreign = |(id, desired): (&String, &Arc<Desired>)| {
             let other = actual.get(id).filter(|one| one.is_anothers(host, desired))?;
-            let why =
-                format!("registered by the registrator of host {:?}", other.service.meta[HOST]);
+            let why = match other.service.meta.get(HOST) {
+                Some(owner) => format!("registered by the registrator of host {owner:?}"),
+                None => "that of a service that is not ours".to_owned(),
+            };
             Some((id.clone(), desired.container.clone(), why))
         };
         let foreign: Vec<_> = self.desired.iter().filter_map(foreign).collect();

@@ -157,6 +157,8 @@ impl Controller {
             );
             self.without_commands = true;
             self.derive_all();
+            // Nothing else may wake us for a long time.
+            sooner(&mut self.clock.retry, Instant::now());
             return Ok(());
         }
         let id = desired.registration.id.clone();

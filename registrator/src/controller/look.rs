@@ -16,6 +16,8 @@ use super::{Inspected, ListedAll};
 const AT_A_TIME: usize = 8;
 /// How many are asked for before their containers have started.
 const EARLY: usize = 8;
+/// What the list is called among what could not be looked at.
+const LIST: &str = "";
 /// So many are enough for a pass, however many more wait: it goes on while these are registered.
 const BATCH: usize = 32;
 
@@ -38,7 +40,7 @@ pub(crate) struct Look {
     /// To be inspected before their start.
     early: Vec<String>,
     failed: Vec<String>,
-    /// How often in a row a container, or the list (an empty name), could not be looked at.
+    /// How often in a row a container, or the list ([`LIST`]), could not be looked at.
     failures: BTreeMap<String, u32>,
     /// The signal that was sent to one that is still to be inspected.
     killed: BTreeMap<String, String>,
@@ -133,7 +135,9 @@ impl Look {
     /// Notes down that a container was inspected.
     pub(super) fn learned(&mut self, id: &str) {
         self.fresh += 1;
-        self.newer.insert(id.to_owned());
+        if !self.listing.is_empty() {
+            self.newer.insert(id.to_owned());
+        }
     }
 
     /// Tells whether a container is neither in the last list nor newer than it.
@@ -144,6 +148,7 @@ impl Look {
 
     /// Asks again for what failed.
     pub(crate) fn again(&mut self) {
+        self.everywhere |= self.failures.contains_key(LIST);
         for id in std::mem::take(&mut self.failed) {
             self.at(id, 0);
         }
@@ -161,7 +166,7 @@ impl Look {
         self.fresh = 0;
     }
 
-    /// Notes down that a container, or the list (an empty name), could not be looked at; tells whether that is worth
+    /// Notes down that a container, or the list ([`LIST`]), could not be looked at; tells whether that is worth
     /// a warning: the first time may be an engine that is about to go.
     fn fail(&mut self, id: &str) -> bool {
         let failures = self.failures.entry(id.to_owned()).or_default();
@@ -190,6 +195,15 @@ impl Look {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_that_failed_is_asked_for_again_when_its_time_has_come() {
+        let mut look = Look::default();
+        assert!(!look.fail(LIST), "the first time may be an engine that is about to go");
+        assert!(!look.everywhere, "not before");
+        look.again();
+        assert!(look.everywhere);
+    }
 
     #[test]
     fn a_signal_is_kept_for_one_that_is_still_to_be_inspected_and_for_nobody_else() {

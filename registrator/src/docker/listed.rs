@@ -20,9 +20,10 @@ pub(super) fn summarise(summary: &Value) -> Listed {
     let mut fingerprint = 0_u64;
     for (key, value) in summary.as_object().into_iter().flatten() {
         let value = match (key.as_str(), value) {
-            // "Up 3 minutes (healthy)": only what stands in brackets is a state.
+            // "Up 3 minutes (healthy)", "Exited (1) 3 minutes ago": only what stands in brackets is a state.
             ("Status", Value::String(text)) => {
-                fingerprint_of(&text.split_once('(').map_or("", |(_, state)| state))
+                let state = text.split_once('(').and_then(|(_, rest)| rest.split(')').next());
+                fingerprint_of(&state.unwrap_or_default())
             }
             ("SizeRw" | "SizeRootFs", _) => 0,
             (_, value) => unordered(value),
@@ -70,6 +71,8 @@ mod tests {
         assert_eq!(print("Up 2 minutes (healthy)"), print("Up 3 minutes (healthy)"));
         assert_ne!(print("Up 2 minutes (healthy)"), print("Up 2 minutes (unhealthy)"));
         assert_eq!(print("Up 2 minutes"), print("Up 3 hours"));
+        assert_eq!(print("Exited (1) 2 minutes ago"), print("Exited (1) 3 hours ago"));
+        assert_ne!(print("Exited (1) 2 minutes ago"), print("Exited (0) 2 minutes ago"));
     }
 
     #[test]

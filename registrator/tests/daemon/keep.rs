@@ -216,6 +216,33 @@ fn a_check_that_the_agent_refuses_costs_neither_the_instance_nor_others() {
 }
 
 #[test]
+fn a_check_that_the_agent_refuses_costs_no_time_either_when_nothing_else_happens() {
+    let world = World::new();
+    world.start(&["--resync", "0"]).settle();
+    // Longer than events are replayed.
+    std::thread::sleep(Duration::from_secs(3));
+    world.run("script", &["--label", "SERVICE_CHECK_SCRIPT=true"]);
+    world.until("registered", || world.services().contains_key("node1:script:80"));
+    assert!(world.log().contains("runs no commands"), "{}", world.log());
+}
+
+#[test]
+fn keys_of_any_size_that_labels_can_make_are_written() {
+    let world = World::new();
+    let tags: Vec<_> = (0..128).map(|n| format!("{n:0>500}")).collect();
+    let ports: Vec<_> = (81..90).flat_map(|port| ["--expose".into(), port.to_string()]).collect();
+    let label = format!("SERVICE_TAGS={}", tags.join(","));
+    let args: Vec<&str> =
+        ["--label", &label].into_iter().chain(ports.iter().map(String::as_str)).collect();
+    world.run("large", &args);
+    world.run("small", &[]);
+    world.start(&[]);
+    world.until("all services", || world.services().len() == 11);
+    world.until("all keys", || world.keys("services/").len() == 11);
+    assert!(!world.log().contains("the keys are not written"), "{}", world.log());
+}
+
+#[test]
 fn dockers_health_is_a_check_with_the_output_of_the_last_probe() {
     let world = World::new();
     world.start(&[]);

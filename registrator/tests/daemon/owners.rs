@@ -69,29 +69,33 @@ fn keys_in_the_old_format_hold_address_and_port_and_a_successor_takes_them_over(
 }
 
 #[test]
-fn an_id_that_another_hosts_registrator_has_at_this_agent_stays_its() {
+fn an_id_that_somebody_else_has_at_this_agent_stays_his_and_a_predecessors_is_taken_over() {
     let world = World::new();
     register(&world, "theirs", "node2", "c0ffee000000");
-    world.ask(async |client| {
+    // An operator's own service, and what a registrator that marks nothing left.
+    for (id, name, port) in [("vault", "vault", 8200), ("before", "busybox", 80)] {
         let unmarked =
-            Registration { id: "nobodys".into(), name: "old".into(), ..Default::default() };
-        client.register(&unmarked).await.unwrap();
-    });
-    let ids = ["theirs", "nobodys"].map(|id| {
-        let name = format!("{id}-container");
-        world.run(&name, &["--label", &format!("SERVICE_ID={id}")])
-    });
+            Registration { id: id.into(), name: name.into(), port, ..Default::default() };
+        world.ask(async |client| client.register(&unmarked).await.unwrap());
+    }
+    let names = ["theirs", "vault", "before"].map(|id| format!("{id}-container"));
+    let ids = ["theirs", "vault", "before"]
+        .map(|id| world.run(&format!("{id}-container"), &["--label", &format!("SERVICE_ID={id}")]));
     world.start(&["--resync", "1s"]);
-    let suffixed = format!("theirs:{}", &ids[0][..12]);
-    world.until("both", || world.services().contains_key(&suffixed));
-    world.until("taken over", || {
-        world.services().get("nobodys").is_some_and(|one| one.name == "busybox")
-    });
+    for (id, container) in ["theirs", "vault"].iter().zip(&ids) {
+        let suffixed = format!("{id}:{}", &container[..12]);
+        world.until(&suffixed, || world.services().contains_key(&suffixed));
+    }
+    world.until("taken over", || world.services().contains_key("before"));
     assert!(world.log().contains("registrator of host \\\"node2\\\""), "{}", world.log());
-    world.docker.cli(&["rm", "-f", "theirs-container", "nobodys-container"]).unwrap();
+    assert!(world.log().contains("a service that is not ours"), "{}", world.log());
+    let names = names.each_ref().map(String::as_str);
+    world.docker.cli(&[&["rm", "-f"][..], &names].concat()).unwrap();
     world.until("ours are gone", || world.services().len() == 1);
     std::thread::sleep(Duration::from_secs(2));
     assert_eq!(world.services()["theirs"].address, "192.0.2.9");
+    let all = world.ask(async |client| client.agent_services(None).await.unwrap());
+    assert_eq!(all["vault"].port, 8200);
 }
 
 #[test]

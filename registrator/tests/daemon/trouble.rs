@@ -110,6 +110,31 @@ fn what_a_token_may_not_register_yet_is_registered_soon_after_it_may() {
 }
 
 #[test]
+fn one_that_may_not_be_registered_does_not_make_consul_look_away() {
+    let world = restricted(
+        r#"agent "node1" { policy = "read" } service_prefix "" { policy = "read" }
+           service_prefix "mine" { policy = "write" }"#,
+    );
+    let health = ["--health-cmd", "echo fine", "--health-interval", "1s"];
+    world.run("theirs", &health);
+    world.start(&["--kv-prefix=", "--resync", "0"]);
+    world.until("refused", || world.log().contains("consul refuses to register it"));
+    world.consul.pause().unwrap();
+    world.run("first", &["--label", "SERVICE_NAME=mine1"]);
+    world.within(PATIENCE, || match world.log().contains("consul is away") {
+        true => Ok(()),
+        false => Err("not away".to_owned()),
+    });
+    world.consul.resume().unwrap();
+    world.within(PATIENCE, || match world.log().contains("consul is back") {
+        true => Ok(()),
+        false => Err("not back".to_owned()),
+    });
+    world.run("second", &["--label", "SERVICE_NAME=mine2"]);
+    world.until("both", || world.services().len() == 2);
+}
+
+#[test]
 fn keys_that_may_not_be_written_are_called_that_and_not_another_nodes() {
     let world = restricted(
         r#"agent "node1" { policy = "read" } session "node1" { policy = "write" }

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinError;
 use tokio::time::Instant;
 
-use super::Busy;
+use super::{Busy, LIST};
 use crate::args::Deregister;
 use crate::controller::{Controller, Inspected, ListedAll};
 
@@ -63,13 +63,12 @@ impl Controller {
             Ok(Ok(listed)) => listed,
             Ok(Err(error)) => {
                 let error = chain(&error);
-                if self.look.fail("") {
+                if self.look.fail(LIST) {
                     tracing::warn!(error, "the containers cannot be listed, will retry");
                 } else {
                     tracing::debug!(error, "the containers cannot be listed, will retry");
                 }
                 self.look.retry = Some(Instant::now() + PAUSE);
-                self.look.everywhere = true;
                 return;
             }
             Err(_) => return,
@@ -79,8 +78,12 @@ impl Controller {
         for one in &listed {
             let unchanged = before.get(&one.id) == Some(&one.fingerprint)
                 && (self.containers.contains_key(&one.id) || !one.running);
-            // A container that ended before we came matters only if its instances may stay.
-            if !unchanged && (one.running || self.parts.keep.deregister != Deregister::Always) {
+            // A container that ended before we came matters only if its instances may stay. One that ran is listed also
+            // while it waits to be started again.
+            let matters = one.running
+                || self.containers.contains_key(&one.id)
+                || self.parts.keep.deregister != Deregister::Always;
+            if !unchanged && matters {
                 self.look.at(one.id.clone(), 0);
             }
             self.look.fingerprints.insert(one.id.clone(), one.fingerprint);
