@@ -5,6 +5,8 @@ const LIMIT: usize = 20;
 
 /// A search for culprits among names: ask [`Search::question`], give it the [`Search::answer`], until there is none.
 ///
+/// The first question leaves out nobody: a failure that does not come again was nobody's.
+///
 /// What is wrong with some services is wrong with more of them, too. So the first names are kept, as many as pass; the
 /// next one is to blame, and the search goes on without it. Where there are too many trials, those who are found are to
 /// blame all the same, and the next search finds more.
@@ -22,6 +24,8 @@ pub(crate) struct Search {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
+    /// Does it still fail with all of them? If not, nobody is to blame.
+    All,
     /// Does it pass without any of them? If not, none of them is to blame.
     Nobody,
     /// Does it pass with more of them?
@@ -29,13 +33,14 @@ enum Stage {
     /// Does it pass with all but the culprits?
     Rest,
     Over,
+    /// It passes with all of them.
+    Right,
 }
 
 impl Search {
     pub(crate) fn new(names: Vec<String>) -> Self {
-        let stage = if names.is_empty() { Stage::Over } else { Stage::Nobody };
         let (culprits, failing) = (Vec::new(), names.len());
-        Self { names, culprits, passing: 0, failing, stage, questions: 0 }
+        Self { names, culprits, passing: 0, failing, stage: Stage::All, questions: 0 }
     }
 
     /// Returns the names to leave out; the answer is whether the rest passes. `None` at the end.
@@ -44,8 +49,8 @@ impl Search {
             _ if self.questions == LIMIT => return None,
             Stage::Nobody => 0,
             Stage::More => self.middle(),
-            Stage::Rest => self.names.len(),
-            Stage::Over => return None,
+            Stage::All | Stage::Rest => self.names.len(),
+            Stage::Over | Stage::Right => return None,
         };
         let rest = kept..self.names.len();
         let without = self.culprits.iter().copied().chain(rest);
@@ -55,6 +60,8 @@ impl Search {
     pub(crate) fn answer(&mut self, passes: bool) {
         self.questions += 1;
         match (self.stage, passes) {
+            (Stage::All, true) => self.stage = Stage::Right,
+            (Stage::All, false) if !self.names.is_empty() => self.stage = Stage::Nobody,
             (Stage::Nobody, true) => self.narrow(),
             (Stage::More, true) => {
                 self.passing = self.middle();
@@ -68,9 +75,8 @@ impl Search {
                 self.failing = self.names.len();
                 self.narrow();
             }
-            (Stage::Nobody, false) | (Stage::Rest, true) | (Stage::Over, _) => {
-                self.stage = Stage::Over;
-            }
+            (Stage::All | Stage::Nobody, false) | (Stage::Rest, true) => self.stage = Stage::Over,
+            (Stage::Over | Stage::Right, _) => {}
         }
     }
 
@@ -86,6 +92,11 @@ impl Search {
         self.culprits.push(self.passing);
         self.passing += 1;
         self.stage = if self.passing == self.names.len() { Stage::Over } else { Stage::Rest };
+    }
+
+    /// Tells whether it passes as it is, after all.
+    pub(crate) fn is_right(&self) -> bool {
+        self.stage == Stage::Right
     }
 
     /// Returns the culprits that the search has found.
@@ -140,6 +151,17 @@ mod tests {
     #[test]
     fn a_template_that_is_wrong_by_itself_blames_nobody() {
         assert_eq!(search(5, &[7].into()).0, [].into());
-        assert_eq!(search(0, &[].into()).0, [].into());
+        assert_eq!(search(0, &[0].into()).0, [].into());
+    }
+
+    #[test]
+    fn what_passes_when_it_is_asked_again_blames_nobody() {
+        for names in [&[][..], &["a"], &["a", "b"]] {
+            let mut search = Search::new(names.iter().map(|&name| name.to_owned()).collect());
+            assert_eq!(search.question(), Some(Vec::new()), "the first question leaves out nobody");
+            search.answer(true);
+            assert_eq!((search.question(), search.is_right()), (None, true));
+            assert_eq!(search.found().count(), 0);
+        }
     }
 }

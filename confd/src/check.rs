@@ -1,7 +1,10 @@
 //! Asks whether a staged file is right, before it takes its place.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::time::Duration;
+
+use nix::sys::signal::Signal;
 
 use crate::haproxy::{self, CheckError};
 use crate::resource::{self, Resource};
@@ -62,7 +65,7 @@ impl Check {
                 let command = filled_in(command, staged.path(), dest);
                 match command::run(&command, limit).await {
                     Ok(_) => Ok(()),
-                    Err(error @ command::Error::Failed { .. }) => {
+                    Err(error @ command::Error::Failed { status, .. }) if is_verdict(status) => {
                         Err(Error::Rejected(error.to_string()))
                     }
                     Err(error) => Err(Error::Undecided(error.into())),
@@ -84,6 +87,12 @@ impl Check {
             }
         }
     }
+}
+
+/// Tells whether a command ended by itself. One that was killed, as where memory is short, has said nothing of the file;
+/// a shell tells of one that it ran by a number.
+fn is_verdict(status: ExitStatus) -> bool {
+    status.code().is_some_and(|code| code != 128 + Signal::SIGKILL as i32)
 }
 
 /// Replaces `{{ src }}` and `{{ dest }}`, also in the spelling of kelseyhightower's confd, `{{.src}}`.
@@ -131,5 +140,17 @@ mod tests {
         assert!(ask("grep -q good {{ src }}").await.is_ok());
         assert!(matches!(ask("grep bad {{ src }}").await, Err(Error::Rejected(_))));
         assert!(matches!(ask("sleep 10").await, Err(Error::Undecided(_))));
+    }
+
+    #[tokio::test]
+    async fn a_check_that_is_killed_is_no_rejection() {
+        let folder = tempfile::tempdir().unwrap();
+        let dest = folder.path().join("a");
+        let staged = disk::stage(&dest, "good", &disk::Access::default()).unwrap();
+        for command in ["kill -KILL $$", "sh -c 'kill -KILL $$'; exit $?"] {
+            let check = Check::Command(command.into());
+            let verdict = check.ask(&staged, &dest, Duration::from_secs(20)).await;
+            assert!(matches!(verdict, Err(Error::Undecided(_))), "{command}: {verdict:?}");
+        }
     }
 }

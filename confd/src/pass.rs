@@ -158,8 +158,11 @@ impl Worker {
                 self.on_disk = Some(text);
             }
             Some(Finished::Written(text, Err(error @ persist::Error::Rejected { .. }))) => {
-                self.reject(text, &error.to_string()).await;
-                self.leave_out_culprits(Trial::Check).await;
+                self.reject(Arc::clone(&text), &error.to_string()).await;
+                // Another text that has come meanwhile has its own check to fail.
+                if self.wanted.as_ref().is_some_and(|wanted| wanted.text == text) {
+                    self.leave_out_culprits(Trial::Check).await;
+                }
             }
             Some(Finished::Written(_, Err(error))) => self.fail(&error),
             Some(Finished::Remembered(text, Ok(number))) => {

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use tokio::time::Instant;
+
 use crate::bisect::Search;
 use crate::board::Phase;
 use crate::check;
@@ -71,11 +73,18 @@ impl Worker {
         let suspects = names.into_iter().filter(|name| self.is_suspect(name, &wanted)).collect();
         let mut search = Search::new(suspects);
         while let Some(without) = search.question() {
-            let rest = wanted.snapshot.without(&without);
-            let rendered = templates.render(rest, SystemTime::now()).map(|r| r.outcome);
-            let passes = match rendered {
-                Ok(template::Outcome::Rendered(text)) => self.passes(text.into(), trial).await,
-                _ => Some(false),
+            let text = if without.is_empty() {
+                Some(Arc::clone(&wanted.text))
+            } else {
+                let rest = wanted.snapshot.without(&without);
+                match templates.render(rest, SystemTime::now()).map(|r| r.outcome) {
+                    Ok(template::Outcome::Rendered(text)) => Some(text.into()),
+                    _ => None,
+                }
+            };
+            let passes = match text {
+                Some(text) => self.passes(text, trial).await,
+                None => Some(false),
             };
             // Whoever is to blame is not found out now; the next refusal is another chance.
             let Some(passes) = passes else { break };
@@ -88,7 +97,11 @@ impl Worker {
         for name in &culprits {
             self.leave_out(name, &wanted, trial);
         }
-        if culprits.is_empty() {
+        if search.is_right() {
+            // What made it fail, such as a want of memory, is over. Not at once, lest it fail and pass for ever.
+            self.refused = None;
+            self.retry = Some(Instant::now() + self.delays.next_delay());
+        } else if culprits.is_empty() {
             self.distrust(&templates);
         } else {
             self.render();

@@ -11,7 +11,7 @@ use super::CheckError;
 
 /// Runs `haproxy -c` over the files, in their order, as HAProxy would load them together.
 ///
-/// A warning is no rejection. After `limit` the check is killed and counts as an error.
+/// A warning is no rejection, nor is an end by a signal. After `limit` the check is killed and counts as an error.
 pub async fn check(program: &Path, files: &[PathBuf], limit: Duration) -> Result<(), CheckError> {
     let mut command = Command::new(program);
     command.arg("-c").stdin(Stdio::null()).kill_on_drop(true);
@@ -26,6 +26,9 @@ pub async fn check(program: &Path, files: &[PathBuf], limit: Duration) -> Result
     };
     if output.status.success() {
         return Ok(());
+    }
+    if output.status.code().is_none() {
+        return Err(CheckError::Killed { program, status: output.status });
     }
     let mut lines = lines(&String::from_utf8_lossy(&output.stderr));
     if lines.is_empty() {

@@ -54,6 +54,14 @@ pub enum CheckError {
         #[source]
         source: io::Error,
     },
+    /// The check was ended by somebody else, such as a system that has no memory left: that says nothing of the file.
+    #[error("{} -c did not end by itself: {status}", program.display())]
+    Killed {
+        /// The program.
+        program: PathBuf,
+        /// How it ended.
+        status: std::process::ExitStatus,
+    },
     /// The check did not end in time, and was killed.
     #[error("{} -c did not end in {limit:?}", program.display())]
     TimedOut {

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use testbed::haproxy::Web;
 use testbed::process::Process;
 
 use crate::bed::Bed;
@@ -89,4 +90,21 @@ async fn a_check_or_a_command_that_hangs_is_killed_and_stops_no_other_resource()
     fs::write(&well, "").unwrap();
     bed.until("the check passes", |_| read(&check) == "red\n").await;
     bed.until("the command succeeds", |bed| bed.log().contains("action=\"reload_cmd\"")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_that_fails_once_costs_no_service_its_traffic() {
+    let web = Web::start("a").unwrap();
+    let mut bed = Bed::new();
+    let once = bed.folder.path().join("once");
+    let line = format!("test -e {0} || {{ touch {0}; echo busy; false; }}", once.display());
+    bed.write("conf.d/haproxy.toml", &{
+        let stock = fs::read_to_string(bed.confdir().join("conf.d/haproxy.toml")).unwrap();
+        stock.replace("check = \"haproxy\"", &format!("check_cmd = {line:?}"))
+    });
+    bed.register("web", "a", web.address(), &["http"]).await;
+    bed.start();
+    bed.until_serving("http_web", &["a"]).await;
+    assert!(bed.log().contains("busy"), "{}", bed.log());
+    assert!(!bed.log().contains("left out"), "{}", bed.log());
 }

@@ -120,9 +120,12 @@ async fn a_wrong_file_is_rejected_with_haproxys_own_words() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_program_that_is_missing_or_hangs_is_no_rejection() {
+async fn a_program_that_is_missing_hangs_or_is_killed_is_no_rejection() {
     let missing = check(Path::new("/nowhere/haproxy"), &[], SOON).await;
     assert!(matches!(missing, Err(CheckError::Run { .. })), "{missing:?}");
+    // To a shell, what would be HAProxy's file is the command.
+    let killed = check(Path::new("/bin/sh"), &["kill -KILL $$".into()], SOON).await;
+    assert!(matches!(killed, Err(CheckError::Killed { .. })), "{killed:?}");
     for program in versions() {
         let folder = tempfile::tempdir().unwrap();
         let pipe = folder.path().join("haproxy.cfg");
