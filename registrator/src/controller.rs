@@ -100,6 +100,9 @@ pub(crate) struct Controller {
     look: look::Look,
     journal: Journal,
     journal_loaded: bool,
+    /// When the container of each instance started that the journal knows of, or that was registered before us; empty
+    /// where it has ended. What is only registered again is no start.
+    noted: BTreeMap<String, String>,
     writing: JoinSet<Result<JournalStep, consul::Error>>,
     keys: Option<Keys>,
     clock: Clock,
@@ -145,6 +148,7 @@ impl Controller {
             ended: BTreeSet::new(),
             look: look::Look::default(),
             journal: Journal::default(),
+            noted: BTreeMap::new(),
             journal_loaded: parts.journal_key.is_none(),
             writing: JoinSet::new(),
             keys,

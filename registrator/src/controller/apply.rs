@@ -7,7 +7,6 @@ use futures_util::stream::{self, StreamExt};
 use tokio::time::Instant;
 
 use super::doubts::container;
-use super::known::Known;
 use super::scope::Scope;
 use super::{Controller, JOURNAL_PAUSE};
 use crate::model::{Actual, Desired, REGISTERED_TIME};
@@ -118,9 +117,12 @@ impl Controller {
             Action::Deregister(id) => {
                 let unknown = self.unknown_container(id);
                 self.removed.extend(unknown.map(|container| (id.clone(), container)));
+                let ended = self.noted.remove(id).is_some_and(|since| since.is_empty());
                 if let Some(gone) = self.actual.as_ref().and_then(|actual| actual.get(id)) {
                     tracing::info!(id, "deregistered");
-                    self.journal.note("stop", &gone.service);
+                    if !ended {
+                        self.journal.note("stop", &gone.service);
+                    }
                 }
             }
             Action::Register(desired) => self.registered(desired, now),
@@ -145,12 +147,18 @@ impl Controller {
         for (check, beat) in &desired.beats {
             self.beats.insert(check.clone(), (told.id.clone(), now + beat.ttl / 3));
         }
-        let known = self.containers.get_mut(&desired.container);
-        if let Some(time) = known.and_then(Known::answer_event) {
+        let mut known = self.containers.get_mut(&desired.container);
+        if let Some(time) = known.as_mut().and_then(|known| known.answer_event()) {
             self.parts.metrics.observe_since(time);
         }
-        if self.actual.as_ref().is_some_and(|actual| !actual.contains_key(&told.id)) {
-            self.journal.note("start", &Actual::of(desired).service);
+        if known.is_some_and(|known| known.container.is_some()) {
+            let is_start = match self.noted.insert(told.id.clone(), desired.since.clone()) {
+                Some(before) => before != desired.since,
+                None => self.actual.as_ref().is_some_and(|actual| !actual.contains_key(&told.id)),
+            };
+            if is_start {
+                self.journal.note("start", &Actual::of(desired).service);
+            }
         }
         self.refused.remove(&told.id);
         self.removed.remove(&told.id);

@@ -4,6 +4,7 @@ use daemon::error::chain;
 
 use super::{Controller, Found};
 use crate::ending;
+use crate::model::Actual;
 
 impl Controller {
     /// Takes over what Docker says about a container.
@@ -61,6 +62,16 @@ impl Controller {
         let name = name.map(|container| container.name.clone()).unwrap_or_default();
         if tombstone.is_some() {
             let known = self.containers.remove(id).unwrap_or_default();
+            for desired in &known.desired {
+                let instance = &desired.registration.id;
+                if self
+                    .noted
+                    .insert(instance.clone(), String::new())
+                    .is_some_and(|since| !since.is_empty())
+                {
+                    self.journal.note("stop", &Actual::of(desired).service);
+                }
+            }
             self.containers.insert(id.to_owned(), known.buried(tombstone, since));
         } else {
             self.containers.remove(id);

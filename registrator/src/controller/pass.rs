@@ -153,6 +153,13 @@ impl Controller {
                 && !actual.is_anothers(host, desired)
             {
                 actual.told = Some(desired.clone());
+                if self
+                    .containers
+                    .get(&desired.container)
+                    .is_some_and(|one| one.container.is_some())
+                {
+                    self.noted.entry(id.clone()).or_insert_with(|| desired.since.clone());
+                }
             }
         }
     }

@@ -172,18 +172,11 @@ fn the_journal_tells_the_starts_and_stops_newest_last() {
     world.run("one", &[]);
     world.settle();
     world.docker.cli(&["rm", "-f", "one"]).unwrap();
-    let events = || {
-        let keys = world.keys("services-events/");
-        let text = keys.get("services-events/node1").map(|pair| pair.value.clone());
-        let entries: Vec<serde_json::Value> =
-            serde_json::from_slice(&text.unwrap_or_default()).unwrap_or_default();
-        entries.iter().map(|entry| entry["event"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
-    };
-    world.until("both", || events() == ["start", "stop"]);
+    world.until("both", || world.journal() == ["start one", "stop one"]);
     world.stop_registrator();
     world.start(&[]);
     world.run("two", &[]);
-    world.until("all three", || events() == ["start", "stop", "start"]);
+    world.until("all three", || world.journal() == ["start one", "stop one", "start two"]);
 }
 
 #[test]

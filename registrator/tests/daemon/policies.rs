@@ -45,6 +45,40 @@ fn with_deregister_never_what_ended_stays_critical_until_it_is_removed() {
 }
 
 #[test]
+fn the_journal_has_the_end_of_what_stays_and_no_start_of_what_is_only_registered_again() {
+    let mut world = World::new();
+    world.run("one", &[]);
+    world.run("two", &[]);
+    world.start(&["--deregister", "never"]).settle();
+    let mut expected = vec!["start one".to_owned(), "start two".to_owned()];
+    let sorted = || {
+        let mut journal = world.journal();
+        let first = journal.len().min(2);
+        journal[..first].sort();
+        journal
+    };
+    world.until("started", || sorted() == expected);
+    world.docker.cli(&["stop", "-t", "1", "one"]).unwrap();
+    expected.push("stop one".to_owned());
+    world.until("stopped", || sorted() == expected);
+    world.docker.cli(&["start", "one"]).unwrap();
+    expected.push("start one".to_owned());
+    world.until("started again", || sorted() == expected);
+
+    // An agent that has forgotten everything is told of it; nothing has started. Nor has the journal survived.
+    world.consul.kill().unwrap();
+    world.consul.restart().unwrap();
+    world.settle();
+    world.docker.cli(&["rm", "-f", "two"]).unwrap();
+    let last = || world.journal().last().cloned();
+    world.until("removed", || last().as_deref() == Some("stop two"));
+    expected.push("stop two".to_owned());
+    let mut journal = world.journal();
+    journal[..2].sort();
+    assert_eq!(journal, expected);
+}
+
+#[test]
 fn behind_a_gate_an_instance_is_there_only_while_it_is_healthy() {
     let world = World::new();
     world.start(&[]);

@@ -197,6 +197,17 @@ impl World {
         pairs.into_iter().map(|pair| (pair.key.clone(), pair)).collect()
     }
 
+    /// Returns the journal's entries: what happened, and the name of the container.
+    pub(crate) fn journal(&self) -> Vec<String> {
+        let pair = self.keys("services-events/").remove("services-events/node1");
+        let entries: Vec<serde_json::Value> =
+            serde_json::from_slice(&pair.unwrap_or_default().value).unwrap_or_default();
+        let text = |entry: &serde_json::Value, key: &str| entry[key].as_str().unwrap().to_owned();
+        let name = |id: &str| id.split(':').nth(1).unwrap_or_default().to_owned();
+        let line = |entry| format!("{} {}", text(entry, "event"), name(&text(entry, "id")));
+        entries.iter().map(line).collect()
+    }
+
     /// Does something with the client.
     pub(crate) fn ask<T>(&self, question: impl AsyncFnOnce(&Client) -> T) -> T {
         self.runtime.block_on(question(&self.client))
