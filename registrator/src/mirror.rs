@@ -1,5 +1,6 @@
 //! The copy of the catalog in Consul's key-value store, held by a session that dies with this node.
 
+mod batch;
 mod layout;
 mod task;
 mod wanted;
@@ -19,11 +20,6 @@ use wanted::Order;
 /// What Consul says of an operation that the token may not do; it does so for each operation, too.
 const DENIED: &str = "Permission denied";
 
-/// How many bytes of operations are sent at a time: half of what an agent takes unless it is told otherwise
-/// (`limits.txn_max_req_len`).
-const TXN_SIZE: usize = 256 * 1024;
-/// What an operation takes beside its key and value: names of fields, and the session.
-const OPERATION: usize = 200;
 /// The status of an agent's answer to what is too much for it.
 const TOO_LARGE: u16 = 413;
 
@@ -238,7 +234,7 @@ impl Mirror {
         let mut refused = 0;
         let mut most = TXN_LIMIT;
         while !wanted.is_empty() {
-            let mut rest = wanted.split_off(fitting(&wanted).min(most));
+            let mut rest = wanted.split_off(batch::fitting(&wanted).min(most));
             let operations: Vec<_> = wanted
                 .iter()
                 .map(|(key, value)| TxnOp::Lock {
@@ -293,16 +289,6 @@ impl Mirror {
         self.session = None;
         self.doubt = Doubt::All;
     }
-}
-
-/// Returns how many of these keys, one at the least, go into one transaction by their size.
-fn fitting(keys: &[(String, Arc<[u8]>)]) -> usize {
-    let sizes = keys.iter().scan(0, |sum, (key, value)| {
-        // The value is sent in base64.
-        *sum += OPERATION + key.len() + value.len().div_ceil(3) * 4;
-        Some(*sum)
-    });
-    sizes.take_while(|sum| *sum <= TXN_SIZE).count().max(1)
 }
 
 /// Returns the error of a transaction that was refused.

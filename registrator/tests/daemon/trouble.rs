@@ -121,15 +121,10 @@ fn one_that_may_not_be_registered_does_not_make_consul_look_away() {
     world.until("refused", || world.log().contains("consul refuses to register it"));
     world.consul.pause().unwrap();
     world.run("first", &["--label", "SERVICE_NAME=mine1"]);
-    world.within(PATIENCE, || match world.log().contains("consul is away") {
-        true => Ok(()),
-        false => Err("not away".to_owned()),
-    });
+    let said = |what: &str| world.log().contains(what).then_some(()).ok_or_else(|| what.to_owned());
+    world.within(PATIENCE, || said("consul is away"));
     world.consul.resume().unwrap();
-    world.within(PATIENCE, || match world.log().contains("consul is back") {
-        true => Ok(()),
-        false => Err("not back".to_owned()),
-    });
+    world.within(PATIENCE, || said("consul is back"));
     world.run("second", &["--label", "SERVICE_NAME=mine2"]);
     world.until("both", || world.services().len() == 2);
 }
