@@ -39,6 +39,7 @@ pub use diff::{Op, Plan, describe, diff};
 pub use error::{CheckError, Error};
 #[cfg(test)]
 pub(crate) use options::all as options;
+use runtime::Process;
 pub(crate) use serving::{ServerState, Servers, servers};
 pub use state::Unexpected;
 
@@ -74,6 +75,8 @@ impl Settings {
 
 /// Why the first text of an HAProxy is always reloaded.
 const UNKNOWN: &str = "nothing is known to be accepted yet";
+/// Why the next text is reloaded after somebody else has written the file.
+const EDITED: &str = "haproxy may have read what somebody else had written";
 
 /// What a change came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -135,6 +138,10 @@ pub(crate) struct Parsed {
 pub struct Haproxy {
     settings: Settings,
     accepted: Option<Arc<Parsed>>,
+    /// Why nothing is known to be accepted, if nothing is.
+    unknown: &'static str,
+    /// The worker that is known to have read a file of ours.
+    worker: Option<Process>,
     /// The text that was asked about last: with fifty thousand servers, reading one takes a while.
     candidate: Mutex<Option<Arc<Parsed>>>,
     joining: BTreeMap<Key, Instant>,
@@ -151,7 +158,16 @@ impl Haproxy {
         // What an earlier process left on its way is found by the first look.
         let next = accepted.is_some().then(Instant::now);
         let (joining, leaving) = (BTreeMap::new(), BTreeMap::new());
-        Self { settings, accepted, candidate: Mutex::default(), joining, leaving, next }
+        Self {
+            settings,
+            accepted,
+            unknown: UNKNOWN,
+            worker: None,
+            candidate: Mutex::default(),
+            joining,
+            leaving,
+            next,
+        }
     }
 
     /// Returns the text that HAProxy accepted last.
@@ -168,7 +184,7 @@ impl Haproxy {
     /// Returns why it takes a reload to bring a text to life, if texts can tell.
     #[must_use]
     pub fn needs_reload(&self, wanted: &str) -> Option<String> {
-        let Some(accepted) = &self.accepted else { return Some(UNKNOWN.to_owned()) };
+        let Some(accepted) = &self.accepted else { return Some(self.unknown.to_owned()) };
         if accepted.text == wanted {
             return None;
         }
@@ -208,7 +224,7 @@ impl Haproxy {
     /// Brings the text to life by commands only. If that is not enough, some may have been carried out already.
     pub async fn apply_runtime(&mut self, wanted: &str) -> Result<Outcome, Error> {
         let Some(accepted) = &self.accepted else {
-            return Ok(Outcome::NeedsReload(UNKNOWN.to_owned()));
+            return Ok(Outcome::NeedsReload(self.unknown.to_owned()));
         };
         if accepted.text == wanted {
             return self.reach(Arc::clone(accepted), None).await;
@@ -242,6 +258,14 @@ impl Haproxy {
     /// Reloads HAProxy, which reads the files on disk, and confirms it.
     pub async fn reload(&mut self, wanted: &str) -> Result<Applied, Error> {
         self.reload_because(wanted, "asked for".to_owned()).await
+    }
+
+    /// Takes into account that somebody else had written the file: unless HAProxy's worker is the one that read ours, it
+    /// may run anything, and only a reload tells it what it should.
+    pub async fn doubt(&mut self) {
+        if self.accepted.is_some() && !self.is_same_worker().await {
+            (self.accepted, self.unknown) = (None, EDITED);
+        }
     }
 
     /// Compares HAProxy's state with the accepted text, and repairs what others changed.

@@ -180,11 +180,16 @@ impl Worker {
     }
 
     /// Looks at the disk, and has the load balancer looked at by the next pass.
-    pub(crate) fn compare(&mut self) {
+    pub(crate) async fn compare(&mut self) {
         match disk::read(&self.resource.dest) {
             Ok(text) if text.as_deref() != self.on_disk.as_deref() => {
-                tracing::warn!(dest = %self.resource.dest.display(), "was changed by someone else");
                 self.on_disk = text.map(Into::into);
+                // A job of ours may have put it there just now.
+                let wanted = self.wanted.as_ref().map(|wanted| &wanted.text);
+                if self.on_disk.is_none() || self.on_disk.as_ref() != wanted {
+                    tracing::warn!(dest = %self.resource.dest.display(), "was changed by someone else");
+                    self.doubt().await;
+                }
             }
             Ok(_) => {}
             Err(error) => self.fail(&error),
@@ -193,6 +198,16 @@ impl Worker {
         self.refused = None;
         self.not_at_runtime = None;
         self.verified = false;
+    }
+
+    /// Whoever reads the destination may have read what somebody else had written: all are told once it is right again.
+    async fn doubt(&mut self) {
+        for (_, loaded) in &mut self.others {
+            *loaded = None;
+        }
+        if let Some(haproxy) = &mut self.haproxy {
+            haproxy.doubt().await;
+        }
     }
 
     /// Notes a failure of this moment: the same is tried again.

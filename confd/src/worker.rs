@@ -128,7 +128,7 @@ impl Worker {
 
     async fn work(&mut self, token: &CancellationToken) {
         let mut drift = tokio::time::interval_at(Instant::now() + DRIFT, DRIFT);
-        self.compare();
+        self.compare().await;
         self.render();
         self.pass().await;
         while !token.is_cancelled() {
@@ -149,7 +149,7 @@ impl Worker {
                     }
                     // What was refused may have been the old template's fault. Whoever has it read again by
                     // hand may want more to be put right than the template, and at once.
-                    self.compare();
+                    self.compare().await;
                     self.left_out.clear();
                     self.distrusted = None;
                     self.retry = None;
@@ -175,7 +175,7 @@ impl Worker {
                 Some(message) = self.orders.recv() => self.obey(message).await,
                 events = work(&mut self.haproxy) => self.progressed(events),
                 _ = drift.tick() => {
-                    self.compare();
+                    self.compare().await;
                     if self.forgive() {
                         self.render();
                     }

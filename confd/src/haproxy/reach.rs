@@ -11,7 +11,7 @@ use super::background::{Leaving, SOONEST};
 use super::config::Config;
 use super::diff::{self, Change, Key, Steps};
 use super::master::{self, Reloaded};
-use super::runtime::{Session, Verdict};
+use super::runtime::{Process, Session, Verdict};
 use super::state::State;
 use super::{Applied, CheckError, Error, Haproxy, Outcome, Parsed, check, options};
 
@@ -31,6 +31,9 @@ impl Haproxy {
         let Ok(config) = &wanted.config else { return Ok(Outcome::Applied(self.applied(0))) };
         let mut session = Session::open(&self.settings.runtime).await?;
         let state = session.state(backends.as_ref()).await?;
+        if backends.is_none() {
+            self.worker = Some(session.worker().await?);
+        }
         let scope = match &backends {
             None => Cow::Borrowed(config),
             Some(backends) => Cow::Owned(config.only(backends)),
@@ -121,22 +124,32 @@ impl Haproxy {
         self.joining.clear();
         self.leaving.clear();
         self.next = None;
-        self.wait_for(worker).await;
+        self.worker = self.wait_for(worker).await;
         Ok(Applied { reloaded: Some(reason), ..Applied::default() })
     }
 
     /// Waits until the runtime socket belongs to the new worker; commands to the old one would be lost.
-    async fn wait_for(&self, worker: u32) {
+    async fn wait_for(&self, worker: u32) -> Option<Process> {
         let end = Instant::now() + HANDOVER;
         while Instant::now() < end {
-            if let Ok(mut session) = Session::open(&self.settings.runtime).await
-                && session.worker().await.is_ok_and(|pid| pid == worker)
+            if let Ok(process) = self.answering().await
+                && process.pid == worker
             {
-                return;
+                return Some(process);
             }
             sleep(SOONEST).await;
         }
         tracing::warn!(worker, "the old haproxy worker still answers on the runtime socket");
+        None
+    }
+
+    /// Tells whether the worker that read a file of ours still answers.
+    pub(super) async fn is_same_worker(&self) -> bool {
+        self.worker.is_some() && self.answering().await.ok() == self.worker
+    }
+
+    async fn answering(&self) -> Result<Process, Error> {
+        Session::open(&self.settings.runtime).await?.worker().await
     }
 
     async fn explain(&self, lines: Vec<String>) -> Vec<String> {

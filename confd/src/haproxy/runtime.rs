@@ -29,6 +29,14 @@ pub(crate) struct Session {
     kept_open: bool,
 }
 
+/// A worker: who starts later in its container may have its number, but not both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Process {
+    pub(crate) pid: u32,
+    /// When it began, in seconds since 1970.
+    started: u64,
+}
+
 /// What became of one change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -48,12 +56,16 @@ impl Session {
         Ok(Self { socket: socket.to_owned(), stream, kept_open: false })
     }
 
-    /// Returns the process id of the worker on the other side.
-    pub(crate) async fn worker(&mut self) -> Result<u32, Error> {
+    /// Returns the worker on the other side.
+    pub(crate) async fn worker(&mut self) -> Result<Process, Error> {
         let answers = self.ask(&["show info".to_owned()]).await?;
-        let pid =
-            answers[0].lines().find_map(|line| line.strip_prefix("Pid: ")?.trim().parse().ok());
-        pid.ok_or_else(|| Unexpected(answers[0].clone()).into())
+        let value = |name: &str| {
+            answers[0].lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok())
+        };
+        let pid = value("Pid: ").and_then(|pid| pid.try_into().ok());
+        let process = pid.zip(value("Start_time_sec: "));
+        let process = process.map(|(pid, started)| Process { pid, started });
+        process.ok_or_else(|| Unexpected(answers[0].clone()).into())
     }
 
     /// Returns the servers of some backends, all others perhaps included; `None` = of all.

@@ -47,7 +47,9 @@ impl Worker {
             .with_context(|| format!("cannot read {}", resource.dest.display()))?
             .map(Into::into);
         let actions = resource.actions();
-        let accepted = remembered.as_deref().map(ToOwned::to_owned);
+        // Whoever reads the destination may have read what somebody else has put there meanwhile.
+        let loaded = remembered.clone().filter(|text| on_disk.as_ref() == Some(text));
+        let accepted = loaded.as_deref().map(ToOwned::to_owned);
         let haproxy = match &resource.haproxy {
             Some(haproxy) if actions.contains(&Action::HaProxy) => {
                 let mut settings = Settings::new(haproxy.runtime.clone(), haproxy.master.clone());
@@ -60,7 +62,7 @@ impl Worker {
             .into_iter()
             .filter(|action| *action != Action::HaProxy)
             // A program that an earlier process ran has ended with it.
-            .map(|action| (action, remembered.clone().filter(|_| action != Action::Exec)))
+            .map(|action| (action, loaded.clone().filter(|_| action != Action::Exec)))
             .collect();
         let destination = destination(&resource)?;
         let newest = newest(&state, &resource.name);

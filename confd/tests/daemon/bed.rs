@@ -217,13 +217,24 @@ impl Bed {
         }
     }
 
-    fn master(&self) -> Option<u64> {
+    /// Has HAProxy read its files again, as somebody does by hand.
+    pub(crate) fn reload(&self) {
+        // 2.6 starts itself again without an answer.
+        let _ = self.ask_master("reload");
+    }
+
+    fn ask_master(&self, command: &str) -> std::io::Result<String> {
         use std::io::{Read, Write};
-        let mut stream = std::os::unix::net::UnixStream::connect(self.haproxy.master()).ok()?;
-        stream.write_all(b"show proc\n").ok()?;
-        stream.shutdown(std::net::Shutdown::Write).ok()?;
+        let mut stream = std::os::unix::net::UnixStream::connect(self.haproxy.master())?;
+        stream.write_all(format!("{command}\n").as_bytes())?;
+        stream.shutdown(std::net::Shutdown::Write)?;
         let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    }
+
+    fn master(&self) -> Option<u64> {
+        let answer = self.ask_master("show proc").ok()?;
         let master = answer.lines().find(|line| line.contains(" master "))?;
         master.split_whitespace().nth(2)?.parse().ok()
     }

@@ -216,3 +216,55 @@ async fn what_someone_did_by_hand_is_repaired_on_a_hangup_signal() {
         assert_eq!(bed.reloads(), reloads);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_edited_by_hand_is_put_right_and_reloaded_only_where_it_was_loaded() {
+    for program in programs() {
+        let web = Web::start("web").unwrap();
+        let mut bed = Bed::on(program);
+        let told = bed.folder.path().join("told");
+        let resource = bed.confdir().join("conf.d/haproxy.toml");
+        let text = std::fs::read_to_string(resource).unwrap();
+        let also = format!(
+            "apply = [\"haproxy\", \"reload_cmd\"]\nreload_cmd = \"echo told >> {}\"",
+            told.display()
+        );
+        bed.write("conf.d/haproxy.toml", &text.replace("apply = \"haproxy\"", &also));
+        bed.register("web", "a", web.address(), &["http"]).await;
+        bed.start();
+        bed.until_serving("http_web", &["a"]).await;
+        bed.until("it is remembered", |bed| bed.log().contains("accepted")).await;
+        let file = bed.haproxy.folder().join("haproxy.cfg");
+        let read = || std::fs::read_to_string(&file).unwrap();
+        let (ours, reloads) = (read(), bed.reloads());
+        let commands = || std::fs::read_to_string(&told).unwrap_or_default().lines().count();
+        let edited = format!("{ours}\nbackend edited\n    mode http\n");
+        let runs_edited =
+            |bed: &Bed| bed.haproxy.command("show backend").is_ok_and(|all| all.contains("edited"));
+        // HAProxy has not read it, others may have.
+        let before = commands();
+        std::fs::write(&file, &edited).unwrap();
+        bed.confd().signal(Signal::SIGHUP).unwrap();
+        bed.until("it is put right", |_| read() == ours).await;
+        bed.until("others are told", |_| commands() > before).await;
+        assert_eq!(bed.reloads(), reloads);
+        // HAProxy has read it, while confd is there and while it is not.
+        for away in [false, true] {
+            let before = commands();
+            if away {
+                bed.confd().kill().unwrap();
+            }
+            std::fs::write(&file, &edited).unwrap();
+            bed.reload();
+            bed.until("it runs what was edited", runs_edited).await;
+            if away {
+                bed.start();
+            } else {
+                bed.confd().signal(Signal::SIGHUP).unwrap();
+            }
+            bed.until("it is put right", |bed| read() == ours && !runs_edited(bed)).await;
+            bed.until("others are told", |_| commands() > before).await;
+            bed.until_serving("http_web", &["a"]).await;
+        }
+    }
+}
