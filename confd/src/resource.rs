@@ -17,6 +17,7 @@ pub use actions::{Containers, Exec, Line};
 pub use each::{ForEach, parts};
 pub use flap::Flap;
 pub use load::{Error, load};
+pub(crate) use load::{load_beside, taken};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -20,6 +20,7 @@ use crate::resource::{self, Resource};
 use crate::template::Templates;
 use crate::worker::{Shared, Worker, at};
 
+mod dest;
 mod each;
 
 /// After how long a worker that could not start, or broke, is started again.
@@ -55,6 +56,8 @@ pub struct Supervisor {
     each: Each,
     /// The resources that stand for several.
     each_names: BTreeSet<String>,
+    /// What those held that had to give up their destination to others, and are about to go on with another one.
+    moved: BTreeMap<String, Guard>,
     /// When workers that could not start, or broke, are started again.
     retry: Option<Instant>,
     /// When a folder that could not be read is read again.
@@ -75,6 +78,7 @@ impl Supervisor {
             resources: Vec::new(),
             broken: BTreeSet::new(),
             each_names: BTreeSet::new(),
+            moved: BTreeMap::new(),
             retry: None,
             reread: None,
         }
@@ -101,7 +105,8 @@ impl Supervisor {
 
     /// Reads all resources and templates: starts, changes and ends workers accordingly.
     async fn read(&mut self, reason: Reason) {
-        let (resources, errors) = resource::load(&self.confdir);
+        let (resources, errors) =
+            resource::load_beside(&self.confdir, |resource| self.is_at_work(resource));
         self.reread = None;
         // The folder itself: it is being replaced, or the system has no more files for us. That is not the end of all.
         if let [error] = &errors[..]
@@ -152,12 +157,16 @@ impl Supervisor {
     async fn settle(&mut self, reason: Option<Reason>) {
         let wanted = self.wanted();
         self.end(&wanted).await;
-        for resource in wanted {
+        for resource in &wanted {
             let known = self.running.get(&resource.name);
-            if reason.is_some() || known.is_none_or(|running| running.resource != resource) {
-                self.take(resource, reason).await;
+            if reason.is_some() || known.is_none_or(|running| running.resource != *resource) {
+                match self.make_way(resource, &wanted).await {
+                    Ok(()) => self.take(resource.clone(), reason).await,
+                    Err(owner) => self.refuse(&resource.name, &owner),
+                }
             }
         }
+        self.moved.clear();
     }
 
     /// Brings the worker of `resource` up to date, starting it if there is none.
@@ -194,7 +203,10 @@ impl Supervisor {
                 let guard = self.stop(&name).await;
                 self.start(resource, templates, guard);
             }
-            None => self.start(resource, templates, None),
+            None => {
+                let guard = self.moved.remove(&name);
+                self.start(resource, templates, guard);
+            }
         }
     }
 

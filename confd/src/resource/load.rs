@@ -1,5 +1,6 @@
 //! Reads all resource files, and says what is wrong with them.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::Resource;
@@ -47,6 +48,14 @@ impl Error {
 
 /// Reads every `conf.d/*.toml` below `confdir`, sorted by name: what is good, and what is wrong with the others.
 pub fn load(confdir: &Path) -> (Vec<Resource>, Vec<Error>) {
+    load_beside(confdir, |_| false)
+}
+
+/// The same beside resources that are at work: of several with one destination it is theirs, else the first one's.
+pub(crate) fn load_beside(
+    confdir: &Path,
+    is_at_work: impl Fn(&Resource) -> bool,
+) -> (Vec<Resource>, Vec<Error>) {
     let folder = confdir.join("conf.d");
     let unreadable = |path: &Path| {
         let path = path.to_owned();
@@ -68,15 +77,28 @@ pub fn load(confdir: &Path) -> (Vec<Resource>, Vec<Error>) {
             .map_err(unreadable(&path))
             .and_then(|text| Resource::parse(&path, &text));
         match parsed {
-            Ok(resource) => match resources.iter().find(|other| other.dest == resource.dest) {
-                Some(other) => errors.push(Error::Contradiction {
-                    reason: format!("`dest` is the same as that of {}", other.name),
-                    path,
-                }),
-                None => resources.push(resource),
-            },
+            Ok(resource) => resources.push(resource),
             Err(error) => errors.push(error),
         }
     }
+    let owners: BTreeMap<PathBuf, String> = resources
+        .iter()
+        .rev()
+        .chain(resources.iter().filter(|resource| is_at_work(resource)))
+        .map(|resource| (resource.dest.clone(), resource.name.clone()))
+        .collect();
+    resources.retain(|resource| {
+        let owner = &owners[&resource.dest];
+        if *owner != resource.name {
+            let path = folder.join(format!("{}.toml", resource.name));
+            errors.push(Error::Contradiction { path, reason: taken(owner) });
+        }
+        *owner == resource.name
+    });
     (resources, errors)
+}
+
+/// Returns why a resource cannot have the destination of another one.
+pub(crate) fn taken(owner: &str) -> String {
+    format!("`dest` is the same as that of {owner}.toml")
 }

@@ -47,3 +47,51 @@ async fn what_a_killed_process_had_begun_is_removed() {
     bed.until("it is removed", |_| !left.exists()).await;
     assert!(other.exists(), "that is somebody else's");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_is_its_workers_until_that_goes_or_moves() {
+    let mut bed = Bed::new();
+    std::fs::remove_file(bed.confdir().join("conf.d/haproxy.toml")).unwrap();
+    let [one, two] = ["one", "two"].map(|name| bed.folder.path().join(name));
+    for name in ["a", "b"] {
+        bed.write(&format!("templates/{name}.tera"), name);
+    }
+    let resource = |bed: &Bed, name: &str, src: &str, dest: &std::path::Path| {
+        let text = format!("[template]\nsrc = \"{src}.tera\"\ndest = \"{}\"\n", dest.display());
+        bed.write(&format!("conf.d/{name}.toml"), &text);
+    };
+    let read = |path: &std::path::Path| std::fs::read_to_string(path).unwrap_or_default();
+    let status = |bed: &Bed| -> serde_json::Value {
+        serde_json::from_slice(&bed.run(&["status", "--json"]).stdout).unwrap_or_default()
+    };
+    resource(&bed, "b", "b", &one);
+    bed.start();
+    bed.until("it is written", |_| read(&one) == "b").await;
+    // A copy, whose name comes first.
+    resource(&bed, "a", "a", &one);
+    bed.until("it is refused", |bed| {
+        let said = status(bed)["a (files)"]["Err"].as_str().unwrap_or_default().to_owned();
+        said.contains("a.toml") && said.contains("b.toml")
+    })
+    .await;
+    let said = status(&bed);
+    assert!(said["b"]["Ok"]["phase"] == "live" && said["b (files)"].is_null(), "{said}");
+    assert_eq!(read(&one), "b");
+    // Also while the file of its owner is wrong.
+    bed.write("conf.d/b.toml", "nonsense\n");
+    bed.until("the mistake is seen", |bed| !status(bed)["b (files)"].is_null()).await;
+    let said = status(&bed);
+    assert!(said["a (files)"]["Err"].as_str().unwrap().contains("b.toml"), "{said}");
+    assert_eq!(read(&one), "b");
+    // The owner moves, then both change places.
+    resource(&bed, "b", "b", &two);
+    bed.until("both are written", |_| read(&one) == "a" && read(&two) == "b").await;
+    resource(&bed, "a", "a", &two);
+    resource(&bed, "b", "b", &one);
+    bed.until("both are written", |_| read(&two) == "a" && read(&one) == "b").await;
+    bed.until("all is well", |bed| {
+        let said = status(bed);
+        said["a"]["Ok"]["phase"] == "live" && said["a (files)"].is_null()
+    })
+    .await;
+}
