@@ -1,8 +1,9 @@
 //! What each load balancer serves, for others to read: a document per resource, in `confd status` and in Consul's keys.
 //!
 //! `ambassadors/<node>/<id>` is held by a session, so what a node that is gone has said of itself vanishes too. A
-//! daemon that starts again goes on with the session of the one before.
+//! daemon that starts again goes on with the session of the one before, and removes what that said of those who are gone.
 
+mod leftover;
 mod report;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +18,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use crate::board::Board;
 use report::rfc3339;
 
 pub(crate) use report::{Names, Report};
@@ -30,6 +32,8 @@ const REFRESH: Duration = Duration::from_secs(10);
 const REST: u32 = 50;
 /// How old a document may get that does not change.
 const OLDEST: Duration = Duration::from_mins(1);
+/// How long after its start a daemon removes what is left of an earlier one: by then its workers have begun.
+const BEGINNING: Duration = Duration::from_secs(5);
 /// Where the session is noted between two runs.
 const SESSION_FILE: &str = "session";
 
@@ -61,7 +65,7 @@ impl Reports {
 
 /// Writes the documents into Consul's keys until `token` is cancelled. What fails is tried again, and said once.
 pub(crate) async fn publish(
-    reports: Reports,
+    (reports, board): (Reports, Board),
     client: Client,
     data_age: impl Fn() -> Option<Duration>,
     state_dir: PathBuf,
@@ -75,12 +79,13 @@ pub(crate) async fn publish(
         names: BTreeMap::new(),
         written: BTreeMap::new(),
         unreachable: BTreeSet::new(),
+        leftovers: Some(Instant::now() + BEGINNING),
     };
     let mut delays = daemon::backoff::delays();
     let mut failing = false;
     loop {
         let began = Instant::now();
-        let pause = match publisher.round(&reports.all(), &data_age).await {
+        let pause = match publisher.round((&reports.all(), &board), &data_age).await {
             Ok(()) => {
                 delays.reset();
                 failing = false;
@@ -121,15 +126,19 @@ struct Publisher {
     written: BTreeMap<String, (Value, Instant)>,
     /// Whose HAProxy did not answer at the last look.
     unreachable: BTreeSet<String>,
+    /// From when on what an earlier run left is removed; `None` once that is done.
+    leftovers: Option<Instant>,
 }
 
 impl Publisher {
     async fn round(
         &mut self,
-        reports: &BTreeMap<String, Report>,
+        (reports, board): (&BTreeMap<String, Report>, &Board),
         data_age: &impl Fn() -> Option<Duration>,
     ) -> Result<(), consul::Error> {
-        if reports.is_empty() && self.written.is_empty() {
+        let leftovers = self.leftovers.is_some_and(|from| from <= Instant::now());
+        let idle = reports.is_empty() && self.written.is_empty();
+        if idle && !(leftovers && read(&self.file).is_some()) {
             return Ok(());
         }
         let node = match &self.node {
@@ -138,10 +147,11 @@ impl Publisher {
         };
         self.node = Some(node.clone());
         let session = self.session().await?;
-        let key = |id: &str| format!("ambassadors/{node}/{id}");
-        let reports: BTreeMap<&str, &Report> =
+        let folder = format!("ambassadors/{node}/");
+        let key = |id: &str| format!("{folder}{id}");
+        let by_id: BTreeMap<&str, &Report> =
             reports.values().map(|report| (report.id(), report)).collect();
-        for (id, report) in &reports {
+        for (id, report) in &by_id {
             let id = *id;
             let names = self.names.entry(id.to_owned()).or_default();
             names.learn(report);
@@ -165,13 +175,16 @@ impl Publisher {
                 self.written.insert(id.to_owned(), (document, Instant::now()));
             }
         }
-        self.names.retain(|id, _| reports.contains_key(id.as_str()));
+        self.names.retain(|id, _| by_id.contains_key(id.as_str()));
         let gone: Vec<String> =
-            self.written.keys().filter(|id| !reports.contains_key(id.as_str())).cloned().collect();
+            self.written.keys().filter(|id| !by_id.contains_key(id.as_str())).cloned().collect();
         for id in gone {
             self.client.kv_delete(&key(&id)).await?;
             self.written.remove(&id);
             self.unreachable.remove(&id);
+        }
+        if leftovers {
+            self.remove_leftovers(&folder, &session, (reports, board)).await?;
         }
         Ok(())
     }

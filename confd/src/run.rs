@@ -88,7 +88,7 @@ async fn follow(args: &Args, token: CancellationToken) -> anyhow::Result<ExitCod
     let publishing = (!args.once && args.derive.source == Source::Consul).then(|| {
         let age = metrics.clone();
         publish(
-            reports.clone(),
+            (reports.clone(), board.clone()),
             client.clone(),
             move || age.data_age(),
             args.state_dir.clone(),

@@ -124,3 +124,33 @@ async fn what_only_haproxy_notices_is_told_too_and_no_key_more_than_once_a_secon
         assert!(between.as_millis() > 800, "two writes within {between:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_told_of_a_resource_that_went_meanwhile_goes_with_the_next_start() {
+    let mut bed = Bed::new();
+    let dest = bed.folder.path().join("hello");
+    bed.write("templates/hello.tera", "hello");
+    let text = format!("[template]\nsrc = \"hello.tera\"\ndest = \"{}\"\n", dest.display());
+    bed.write("conf.d/hello.toml", &text);
+    bed.start();
+    let there = async |bed: &Bed, key: &str| {
+        bed.client.kv_get(key, &Query::default()).await.unwrap().value.is_some()
+    };
+    let until = async |bed: &Bed, key: &str, wanted: bool| {
+        let started = std::time::Instant::now();
+        while there(bed, key).await != wanted {
+            assert!(started.elapsed() < SOON * 2, "{key}: not {wanted}\n{}", bed.log());
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    let gone = "ambassadors/node1/hello";
+    until(&bed, gone, true).await;
+    until(&bed, KEY, true).await;
+    // Nobody's of ours, in the same place.
+    bed.client.kv_put("ambassadors/node1/other", b"{}").await.unwrap();
+    bed.confd().kill().unwrap();
+    std::fs::remove_file(bed.confdir().join("conf.d/hello.toml")).unwrap();
+    bed.start();
+    until(&bed, gone, false).await;
+    assert!(there(&bed, KEY).await && there(&bed, "ambassadors/node1/other").await);
+}
