@@ -31,6 +31,8 @@ mod outages;
 mod published;
 #[path = "daemon/recipes.rs"]
 mod recipes;
+#[path = "daemon/routes.rs"]
+mod routes;
 #[path = "daemon/serving.rs"]
 mod serving;
 #[path = "daemon/storms.rs"]

@@ -9,7 +9,7 @@ use testbed::haproxy::{Web, get, programs};
 
 use crate::bed::{Bed, SOON, request};
 
-async fn register(bed: &Bed, id: &str, web: &Web, more: (&str, &[(&str, &str)])) {
+pub(crate) async fn register(bed: &Bed, id: &str, web: &Web, more: (&str, &[(&str, &str)])) {
     let meta = more.1.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
     let registration = Registration {
         id: id.to_owned(),
@@ -49,7 +49,7 @@ async fn elsewhere(bed: &Bed, id: &str, web: &Web) {
 }
 
 /// Asks for a path of a host and returns who answered.
-async fn who(front: SocketAddr, host: &str, path: &str) -> String {
+pub(crate) async fn who(front: SocketAddr, host: &str, path: &str) -> String {
     as_client(("127.0.0.1", front), host, (path, "")).await.0
 }
 
@@ -89,7 +89,7 @@ async fn hold(address: &str, front: SocketAddr, host: &str, cookie: &str) -> tok
 }
 
 /// The file that was accepted, judged by every HAProxy.
-fn judged(bed: &Bed) -> String {
+pub(crate) fn judged(bed: &Bed) -> String {
     let path = bed.haproxy.folder().join("haproxy.cfg");
     for program in programs() {
         let mut command = Command::new(&program.path);
