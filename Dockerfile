@@ -40,7 +40,7 @@ RUN . /etc/os-release \
     && mkdir -p /consul/data /consul/config && chown -R 100:1000 /consul
 
 FROM consul-${CONSUL} AS consul
-COPY consul/server.hcl /consul/config/server.hcl
+COPY --chmod=0644 consul/server.hcl /consul/config/server.hcl
 USER 100:1000
 ENTRYPOINT ["consul"]
 CMD ["agent", "-ui", "-config-dir=/consul/config"]
