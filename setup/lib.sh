@@ -2,6 +2,7 @@
 # What every set-up script shares: clear lines, and progress with the time it took.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+export CARGO_TARGET_DIR="$PWD/target" # whatever the user has set: what is built is looked for there
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:$HOME/.cargo/bin # where dockerd and cargo may be, whoever calls
 
 # Ports and the like may be set in .env, which Compose reads too.
@@ -53,8 +54,8 @@ step() {
   printf '    %s: done in %d s\n' "$text" $((SECONDS - start))
 }
 
-# fetch URL: what it answers, or failure; never waits long.
-fetch() { curl --silent --fail --max-time 5 "$1" 2>/dev/null; }
+# fetch URL: what it answers, or failure; never waits long. It is on this machine: no proxy is asked.
+fetch() { curl --noproxy '*' --silent --fail --max-time 5 "$1" 2>/dev/null; }
 
 # reachable: whether a Docker Engine answers.
 reachable() { docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }

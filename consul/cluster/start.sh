@@ -16,7 +16,7 @@ cd "$config" || exit # tls.hcl names its files from here
 ask() {
   token=$(cat "$config/agent.token")
   if command -v curl >/dev/null; then
-    curl --silent --fail --max-time 2 --request "$2" --header "X-Consul-Token: $token" --data "$4" "http://$1:8500/v1/$3"
+    curl --noproxy '*' --silent --fail --max-time 2 --request "$2" --header "X-Consul-Token: $token" --data "$4" "http://$1:8500/v1/$3"
   else
     # shellcheck disable=SC2016 # for the inner shell
     timeout 2 bash -c 'exec 3<>"/dev/tcp/$0/8500" || exit

@@ -87,7 +87,7 @@ impl Host {
     fn ask(&self, token: &str, rest: &str) -> Result<String, String> {
         let token = fs::read_to_string(self.path("cluster/secrets").join(token)).unwrap();
         self.try_shell(&format!(
-            "curl --silent --show-error --fail --header 'X-Consul-Token: {token}' {rest}"
+            "curl --noproxy '*' --silent --show-error --fail --header 'X-Consul-Token: {token}' {rest}"
         ))
     }
 
@@ -120,7 +120,8 @@ impl Host {
         command.args(["-c", &line]).stdin(Stdio::null());
         drop(command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
         self.eventually("a leader", || {
-            self.try_shell(&format!("curl -fs {API}/status/leader")).is_ok_and(|at| at.len() > 4)
+            self.try_shell(&format!("curl --noproxy '*' -fs {API}/status/leader"))
+                .is_ok_and(|at| at.len() > 4)
         });
     }
 

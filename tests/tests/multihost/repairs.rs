@@ -32,7 +32,7 @@ pub(crate) async fn exact(cluster: &Cluster, what: &str) -> anyhow::Result<Durat
 /// Waits until a container's own network reaches a service at this address.
 pub(crate) async fn reaches(node: &Node, client: &str, url: &str) -> anyhow::Result<Duration> {
     let script = "nsenter --target $(docker inspect --format {{.State.Pid}} $0) --net \
-                  curl --silent --fail --max-time 1 --output /dev/null $1";
+                  curl --noproxy '*' --silent --fail --max-time 1 --output /dev/null $1";
     let asked = || async {
         let mut command = node.inside("bash").ok()?;
         let output = command.args(["-c", script, client, url]).output().await.ok()?;
