@@ -175,7 +175,7 @@ impl Node {
     /// Writes the engine's settings.
     pub(crate) fn write_engine_settings(&self, cluster: &Cluster) -> anyhow::Result<()> {
         let settings = json!({
-            "hosts": ["unix:///run/docker.sock", format!("unix://{}/docker.sock", crate::stack::SOCKETS), self.engine()],
+            "hosts": [space::ENGINE, format!("unix://{}/docker.sock", crate::stack::SOCKETS), self.engine()],
             "data-root": self.data(),
             "exec-opts": ["native.cgroupdriver=cgroupfs"],
             "cgroup-parent": format!("/{}/{}", crate::cgroup::name(&self.folder), self.name),

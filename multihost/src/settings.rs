@@ -92,7 +92,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Returns a cluster to be made in `folder`, with the files of `repository`.
+    /// Returns a cluster to be made in `folder`, with the files of `repository`. Nothing is written yet.
     ///
     /// # Errors
     /// If there is one already, or the folder or the numbers cannot be.
@@ -124,11 +124,7 @@ impl Cluster {
             "there is something left of other nodes; take it down first: multihost down ({})",
             left.join(", ")
         );
-        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        let cluster =
-            Self { options, folder: folder.to_owned(), repository: repository.to_owned() };
-        cluster.save()?;
-        Ok(cluster)
+        Ok(Self { options, folder: folder.to_owned(), repository: repository.to_owned() })
     }
 
     /// Returns the cluster that was made in `folder`.
@@ -144,10 +140,11 @@ impl Cluster {
         Ok(Self { options, folder: folder.to_owned(), repository })
     }
 
-    /// Writes down what is asked for.
+    /// Writes down what is asked for, and makes the folder if there is none.
     pub(crate) fn save(&self) -> anyhow::Result<()> {
-        let file = self.folder.join(FILE);
-        let new = self.folder.join(".new");
+        let (folder, file) = (&self.folder, self.folder.join(FILE));
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let new = folder.join(".new");
         let record = Record { repository: self.repository.clone(), options: self.options.clone() };
         fs::write(&new, serde_json::to_vec_pretty(&record)?)?;
         fs::rename(new, &file).with_context(|| format!("cannot write {}", file.display()))
@@ -208,13 +205,15 @@ mod tests {
         let folder = tempfile::tempdir_in("/var/tmp").unwrap();
         let options = Options { nodes: 3, servers: 1, ..Options::default() };
         let made = Cluster::new(folder.path(), Path::new("/"), options.clone()).unwrap();
+        made.save().unwrap();
         assert_eq!(
             made.nodes().map(|n| n.name().to_owned()).collect::<Vec<_>>(),
             ["node1", "node2", "node3"]
         );
         let found = Cluster::open(folder.path()).unwrap();
         assert_eq!((&found.options, found.repository()), (&options, Path::new("/")));
-        assert!(Cluster::new(folder.path(), Path::new("/"), options).is_err());
+        let error = Cluster::new(folder.path(), Path::new("/"), options).unwrap_err();
+        assert!(error.to_string().contains("there are nodes already"), "{error}");
         assert_eq!(made.node("2").unwrap().address().to_string(), "10.99.0.2");
         assert!(made.node("4").is_err());
     }

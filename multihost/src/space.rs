@@ -13,6 +13,8 @@ use tokio::process::Command;
 
 /// The first process of the namespaces: it collects the dead until it is killed.
 const INIT: &str = include_str!("space/init.sh");
+/// Where a node's engine listens, as seen from the node.
+pub(crate) const ENGINE: &str = "unix:///run/docker.sock";
 /// How long a process may take to appear or to vanish.
 const LIMIT: Duration = Duration::from_secs(30);
 /// How long a command may take; the longest, which starts everything on a node, takes seconds.
@@ -102,9 +104,9 @@ impl Space {
         let mut command = Command::new("nsenter");
         command.args(["--target", &self.pid.to_string(), "--net", "--uts", "--pid", "--mount"]);
         command.args(["--wd=/", "--", program]);
-        for name in ["DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY"] {
-            command.env_remove(name);
-        }
+        // Said, not left to Docker's default: that is what the user's own configuration names, which is here as well.
+        command.env("DOCKER_HOST", ENGINE);
+        command.env_remove("DOCKER_CONTEXT").env_remove("DOCKER_TLS_VERIFY");
         command
     }
 

@@ -53,8 +53,10 @@ where
 /// # Errors
 /// Says which step failed. What was made by then stays, to be looked at, until `down`.
 pub async fn up(folder: &Path, repository: &Path, options: Options) -> anyhow::Result<Cluster> {
-    network::ensure_free(&options).await?;
+    // Whoever has nodes already is told that, not that their network is in use.
     let cluster = Cluster::new(folder, repository, options)?;
+    network::ensure_free(&cluster.options).await?;
+    cluster.save()?;
     let all = || cluster.nodes();
     let (servers, clients): (Vec<_>, Vec<_>) = all().partition(Node::is_server);
     step("loading the images, once", images::load(&cluster)).await?;

@@ -104,9 +104,15 @@ async fn a_network_that_is_in_use_here_is_refused_before_anything_is_made() {
     let nodes = inside.path().join("nodes");
     let up = ["--folder", nodes.to_str().unwrap(), "up", "--network", "10.97.0.0"];
     let why = refused(&there, &up);
+    let untouched = !nodes.exists();
+    // It is their own network that is in use, where there are nodes.
+    fs::create_dir(&nodes).unwrap();
+    fs::write(nodes.join("multihost.json"), "{}").unwrap();
+    let again = refused(&there, &up);
     machine.kill().await.unwrap();
     assert!(why.contains("10.97.0.0/24 is in use here (10.97.0.64/26 dev own"), "{why}");
-    assert!(!nodes.exists());
+    assert!(untouched, "something was made");
+    assert!(again.contains("take them down first: multihost down"), "{again}");
 }
 
 #[tokio::test]

@@ -41,6 +41,18 @@ async fn refused(cluster: &Cluster, args: &[&str], why: &str) -> anyhow::Result<
     Ok(())
 }
 
+/// Whatever context the user has chosen, Docker on a node means the node's engine.
+async fn own_engine(cluster: &Cluster) -> anyhow::Result<()> {
+    let config = tempfile::tempdir_in(cluster.folder())?;
+    let chosen = serde_json::json!({ "currentContext": "elsewhere" });
+    std::fs::write(config.path().join("config.json"), chosen.to_string())?;
+    let mut command = multihost(cluster.folder())?;
+    command.args(["exec", "node2", "docker", "info", "--format", "{{.Name}}"]);
+    let name = multihost::space::run(command.env("DOCKER_CONFIG", config.path())).await?;
+    ensure!(name == "node2", "it is the engine of {name}");
+    Ok(())
+}
+
 /// Returns what `status` says of a node's engine.
 async fn engine(cluster: &Cluster, node: &str) -> anyhow::Result<String> {
     let table = run(cluster, &["status"]).await?;
@@ -55,6 +67,7 @@ pub(crate) async fn called(cluster: &Cluster) -> anyhow::Result<String> {
     }
     let name = run(cluster, &["exec", "node2", "hostname"]).await?;
     ensure!(name.trim() == "node2", "it ran on {name}");
+    own_engine(cluster).await?;
     let code = output(cluster, &["exec", "node2", "sh", "-c", "exit 7"]).await?.status.code();
     ensure!(code == Some(7), "the command's exit status became {code:?}");
     for (args, why) in [
