@@ -47,6 +47,11 @@ pub async fn post(url: &str, body: &[u8]) -> anyhow::Result<Response> {
     send(client()?.post(url).body(body.to_vec())).await
 }
 
+/// Puts `body` at `url`.
+pub async fn put(url: &str, body: &[u8]) -> anyhow::Result<Response> {
+    send(client()?.put(url).body(body.to_vec())).await
+}
+
 /// Asks for `url` as the service `host`: posts `body` if there is one.
 pub async fn ask(url: &str, host: &str, body: Option<&'static str>) -> anyhow::Result<Response> {
     let client = client()?;

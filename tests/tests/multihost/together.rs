@@ -33,9 +33,15 @@ pub(crate) async fn listed(cluster: &Cluster) -> anyhow::Result<String> {
             "{} shows keys to anybody",
             node.name()
         );
-        let write = tests::http::post(&format!("{url}/v1/agent/leave"), b"").await?;
-        ensure!(write.status >= 400, "{} takes orders from anybody", node.name());
-        denied += 1;
+        for (what, body) in [
+            ("kv/stranger", "here"),
+            ("agent/service/register", r#"{"Name": "stranger", "Port": 80}"#),
+        ] {
+            let write = tests::http::put(&format!("{url}/v1/{what}"), body.as_bytes()).await?;
+            let (name, status) = (node.name(), write.status);
+            ensure!(status == 403, "{name} answers {status} to anybody who writes to {what}");
+            denied += 1;
+        }
     }
     Ok(format!("{} nodes, {denied} refusals", names.len()))
 }
@@ -128,8 +134,11 @@ pub(crate) async fn strangers(cluster: &Cluster) -> anyhow::Result<String> {
         let up = || async { node.docker_run(&consul("members")).await.ok() };
         eventually("the stranger's agent is up", Duration::from_secs(30), up).await?;
         let address = first.address().to_string();
-        let join = [&consul("join")[..], &[&address]].concat();
-        ensure!(node.docker_run(&join).await.is_err(), "it joined");
+        // With the port: otherwise it means its own, at which nobody listens there.
+        let members = format!("{address}:8301");
+        let join = node.docker_run(&[&consul("join")[..], &[&members]].concat()).await;
+        let why = format!("{:#}", join.err().context("it joined")?);
+        ensure!(why.contains("encrypt"), "it was refused for another reason: {why}");
         let members = coins::get(&format!("http://{address}:8500/v1/agent/members")).await?;
         ensure!(!members.to_string().contains("stranger"), "it is listed");
         Ok("0 of 1 joined".to_owned())
