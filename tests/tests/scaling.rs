@@ -6,15 +6,17 @@ use std::time::{Duration, Instant};
 use tests::haproxy::Ambassador;
 use tests::{coins, compose, eventually, median, rng_addresses, settle};
 
-/// How soon after a start or stop every ambassador must have followed.
+/// How soon after a start or stop every ambassador must have followed, as is promised.
 const FOLLOW: Duration = Duration::from_secs(1);
+/// How soon it must have in a single attempt: what goes beyond a second there is a busy machine's.
+const BUSY: Duration = Duration::from_secs(5);
 
 /// Waits until the ambassador serves exactly the rng instances that run, and returns how long it took.
 async fn followed(ambassador: &Ambassador) -> Duration {
     let expected = rng_addresses().await.unwrap();
     let what = format!("the ambassador serves {expected:?}");
     let probe = || async { (ambassador.serving("rng").await.ok()? == expected).then_some(()) };
-    eventually(&what, FOLLOW, probe).await.unwrap().1
+    eventually(&what, BUSY, probe).await.unwrap().1
 }
 
 #[tokio::test]
@@ -42,12 +44,13 @@ async fn a_killed_instance_costs_no_request() {
     let gone = format!("{}:80", victim.address);
     let what = format!("no new connection goes to {gone}");
     let probe = || async { (!ambassador.serving("rng").await.ok()?.contains(&gone)).then_some(()) };
-    let ((), took) = eventually(&what, FOLLOW, probe).await.unwrap();
+    let ((), took) = eventually(&what, BUSY, probe).await.unwrap();
     println!("killed instance out of the ambassador {took:?} after docker kill returned");
     tokio::time::sleep(Duration::from_secs(5)).await;
     coins::expect_no_worker_errors(&since).await.unwrap();
     compose::docker(&["start", &victim.id]).await.unwrap();
-    followed(&ambassador).await;
+    let took = followed(&ambassador).await;
+    println!("followed {took:?} after it was started again");
 }
 
 #[tokio::test]
@@ -59,6 +62,8 @@ async fn thirty_single_starts_are_served_without_a_reload() {
     let mut times = Vec::new();
     for subject in subjects.iter().take(6).cycle().take(30) {
         compose::docker(&["stop", "--time", "1", &subject.id]).await.unwrap();
+        // Only then is a longer list the started instance's.
+        followed(&ambassador).await;
         let others = ambassador.serving("rng").await.unwrap();
         // The engine reports the start before the command returns, so the wait is measured from
         // its own time stamp of the event.

@@ -71,6 +71,9 @@ pub(crate) async fn served(
     Ok(eventually(&what, limit, all).await?.1)
 }
 
+/// Runs curl with these arguments again and again, one after the other, and no more than ten times a second.
+const AGAIN: &str = "while :; do sleep 0.1 & curl \"$@\"; wait; done";
+
 /// A client that asks a node's ambassador for the same ten times a second, whatever the answers.
 pub(crate) struct Steady {
     child: Child,
@@ -84,14 +87,13 @@ impl Steady {
             node.docker_run(&["inspect", "--format", format, "ambassador-ambassador-1"]).await?;
         let space = node.space().context("the node is down")?;
         let mut command = Command::new("nsenter");
-        command.args(["--target", &space.pid.to_string(), "--net", "--", "curl", "--silent"]);
-        command.args(["--rate", "600/m", "--max-time", "30", "--no-keepalive"]);
+        command.args(["--target", &space.pid.to_string(), "--net", "--", "bash", "-c", AGAIN]);
+        command.args(["again", "--noproxy", "*", "--silent", "--max-time", "30"]);
         command.args(["--header", "Connection: close", "--header", &format!("Host: {service}")]);
         // Standard error, as it is written at once; the answers' text goes nowhere.
         command.args(["--write-out", "%{stderr}%{http_code} %{time_total}\n"]);
         let child = command
-            .arg(format!("http://{ambassador}/?[1-9999]"))
-            .env_remove("http_proxy")
+            .arg(format!("http://{ambassador}/"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
