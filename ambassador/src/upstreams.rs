@@ -53,6 +53,20 @@ impl Upstreams {
         }
         addresses
     }
+
+    /// Returns the services as they are registered, each with its port and the address that its written name has. Of two
+    /// that are registered under one name, the first has each port: HAProxy would refuse a backend that is there twice.
+    pub(crate) fn registered(&self) -> Vec<(String, u16, Ipv4Addr)> {
+        let addresses = self.addresses();
+        let mut all: Vec<(String, u16, Ipv4Addr)> = Vec::new();
+        for (service, port) in self.iter() {
+            let Some(label) = services::dns_label(service) else { continue };
+            if !all.iter().any(|(name, other, _)| *name == label && *other == port) {
+                all.push((label, port, addresses[service]));
+            }
+        }
+        all
+    }
 }
 
 impl FromStr for Upstreams {
@@ -96,6 +110,15 @@ mod tests {
         {
             assert_eq!(addresses[service].to_string(), address);
         }
+    }
+
+    #[test]
+    fn services_are_asked_for_as_they_are_registered_and_keep_the_addresses_of_their_written_names()
+    {
+        let upstreams: Upstreams = "my_db:1,my-db:1,web.api:80,my-db:2,_:3".parse().unwrap();
+        let all = upstreams.registered().into_iter();
+        let all: Vec<_> = all.map(|(name, port, at)| format!("{name}:{port} {at}")).collect();
+        assert_eq!(all, ["my-db:1 127.127.0.2", "web-api:80 127.127.0.4", "my-db:2 127.127.0.3"]);
     }
 
     #[test]

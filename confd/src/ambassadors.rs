@@ -53,7 +53,7 @@ pub struct Ambassador {
 /// A service that a client asks for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Upstream {
-    /// The service's name.
+    /// The service's name as it is registered, a DNS label: a client that asks for `my_db` means `my-db`.
     pub service: String,
     /// The port that the client connects to.
     pub port: u16,
@@ -124,12 +124,13 @@ fn upstreams(text: &str) -> Result<Vec<Upstream>, String> {
         }
         let next = u8::try_from(addresses.len() + 2).unwrap_or(u8::MAX);
         let address = *addresses.entry(service).or_insert(Ipv4Addr::new(127, 127, 0, next));
-        let upstream = Upstream { service: service.to_owned(), port, address };
-        if !upstreams.contains(&upstream) {
-            upstreams.push(upstream);
-        }
         if addresses.len() > MOST {
             return Err(format!("{UPSTREAMS}: there are more than {MOST} services"));
+        }
+        let Some(service) = services::dns_label(service) else { continue };
+        // Two names may be registered as one, and HAProxy refuses a backend that is there twice: the first one has it.
+        if !upstreams.iter().any(|one| one.service == service && one.port == port) {
+            upstreams.push(Upstream { service, port, address });
         }
     }
     Ok(upstreams)
@@ -231,6 +232,14 @@ mod tests {
             .map(|u| format!("{}:{} {}", u.service, u.port, u.address))
             .collect();
         assert_eq!(upstreams, ["rng:80 127.127.0.2", "db:1 127.127.0.3", "rng:443 127.127.0.2"]);
+    }
+
+    #[test]
+    fn services_are_called_as_they_are_registered_and_keep_the_addresses_of_their_written_names() {
+        let all = upstreams("my_db:1,my-db:1,web.api:80,my-db:2,_:3").unwrap();
+        let all: Vec<_> =
+            all.iter().map(|u| format!("{}:{} {}", u.service, u.port, u.address)).collect();
+        assert_eq!(all, ["my-db:1 127.127.0.2", "web-api:80 127.127.0.4", "my-db:2 127.127.0.3"]);
     }
 
     #[test]

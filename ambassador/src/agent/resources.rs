@@ -112,11 +112,10 @@ fn put(path: &Path, text: &str) -> anyhow::Result<()> {
 /// Returns the template of one ambassador: its upstreams, and what is common to all.
 fn own_template(identity: &Identity) -> String {
     let upstreams: Upstreams = identity.upstreams.parse().unwrap_or_default();
-    let addresses = upstreams.addresses();
     let all: Vec<_> = upstreams
-        .iter()
-        .map(|(service, port)| {
-            let address = addresses[service].to_string();
+        .registered()
+        .into_iter()
+        .map(|(service, port, address)| {
             serde_json::json!({ "service": service, "port": port, "address": address }).to_string()
         })
         .collect();

@@ -112,14 +112,27 @@ impl Document {
     }
 }
 
-/// Tells whether a backend is a service's: it may say before or after the name what it speaks.
+/// Tells whether a backend is a service's: it may say before the name what it speaks, and after it at which port.
 fn is_of(backend: &str, service: &str) -> bool {
+    let bare = bare(backend);
+    let port = |rest: &str| rest.starts_with(['_', ':', '-']) && is_number(&rest[1..]);
+    // What has several ports is registered as web-80, and asked for as the port 80 of web.
+    let asked = || bare.rsplit_once('_').filter(|(_, port)| is_number(port));
+    bare == service
+        || bare.strip_prefix(service).is_some_and(port)
+        || asked().is_some_and(|(name, port)| {
+            service.strip_prefix(name).and_then(|rest| rest.strip_prefix('-')) == Some(port)
+        })
+}
+
+/// Returns a backend's name without what it speaks.
+fn bare(backend: &str) -> &str {
     let bare = backend.strip_prefix("http_").or_else(|| backend.strip_prefix("tcp_"));
-    let bare = bare.unwrap_or(backend);
-    let port = |rest: &str| {
-        rest.starts_with(['_', ':', '-']) && rest[1..].chars().all(|c| c.is_ascii_digit())
-    };
-    bare == service || bare.strip_prefix(service).is_some_and(|rest| rest.len() > 1 && port(rest))
+    bare.unwrap_or(backend)
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_digit())
 }
 
 impl State {
@@ -188,6 +201,12 @@ mod tests {
             ("http_rng-api", "rng", false),
             ("http_rng", "ng", false),
             ("rng_", "rng", false),
+            ("web_80", "web-80", true),
+            ("tcp_web_80", "web-80", true),
+            ("web_443", "web-80", false),
+            ("web_8", "web-80", false),
+            ("web_80", "web-", false),
+            ("my-web_80", "web-80", false),
         ] {
             assert_eq!(is_of(backend, service), is, "{backend} {service}");
         }

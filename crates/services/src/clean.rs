@@ -11,8 +11,10 @@ const ID_LENGTH: usize = 256;
 /// What Consul lets no service's Meta keys begin with.
 const RESERVED: &str = "consul-";
 
-/// Returns `text` as a DNS label: letters, digits and inner hyphens; `None` if nothing is left.
-pub(crate) fn dns_label(text: &str) -> Option<String> {
+/// Returns `text` as a DNS label, as services are called by it: letters, digits and inner hyphens; `None` if nothing is
+/// left.
+#[must_use]
+pub fn dns_label(text: &str) -> Option<String> {
     let mut label = String::new();
     for c in text.chars() {
         if label.len() >= LABEL_LENGTH {

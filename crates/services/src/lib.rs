@@ -30,6 +30,7 @@ mod tags;
 mod warnings;
 
 pub use address::{is_range, is_reachable};
+pub use clean::dns_label;
 pub use container::{Container, Error, Health, Network, NetworkMode, Probe};
 pub use derive::{instances, is_system};
 pub use duration::parse as parse_duration;
