@@ -37,6 +37,7 @@ pub mod local;
 pub mod meta;
 pub mod metrics;
 mod mock;
+pub mod newest;
 mod orders;
 mod pass;
 mod persist;

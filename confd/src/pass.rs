@@ -125,10 +125,10 @@ impl Worker {
         }
         if !remembered && self.job.is_none() {
             let (state, wanted) = (self.state.clone(), Arc::clone(wanted));
-            let index = self.shared.watches.newest();
+            let newest = self.shared.watches.newest();
             self.job = Some(tokio::spawn(async move {
                 let text = Arc::clone(&wanted.text);
-                Finished::Remembered(text, persist::remember(state, wanted, index).await)
+                Finished::Remembered(text, persist::remember(state, wanted, newest).await)
             }));
         }
     }

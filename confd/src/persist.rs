@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::check::{self, Check};
 use crate::disk::{self, Access};
+use crate::newest::Newest;
 use crate::state::State;
 use crate::wanted::Wanted;
 
@@ -77,12 +78,12 @@ impl Destination {
 pub(crate) async fn remember(
     state: State,
     wanted: Arc<Wanted>,
-    index: Option<u64>,
+    newest: Newest,
 ) -> std::io::Result<u64> {
     blocking(move || {
         // By reference: the answers may be many megabytes.
         let inputs = wanted.snapshot.inputs(&wanted.asked);
-        state.accept(&wanted.text, &inputs, wanted.template.as_deref(), index)
+        state.accept(&wanted.text, &inputs, wanted.template.as_deref(), &newest)
     })
     .await
 }

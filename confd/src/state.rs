@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::dependency::Dependency;
 use crate::disk;
+use crate::newest::Newest;
 use crate::snapshot::Data;
 
 /// The mode of folders that only this process may enter.
@@ -34,8 +35,8 @@ pub struct Generation {
     #[serde(default)]
     pub template: Option<String>,
     /// The newest index of the source at that time; unknown for those of older versions.
-    #[serde(default)]
-    pub index: Option<u64>,
+    #[serde(flatten)]
+    pub newest: Newest,
 }
 
 /// A [`Generation`] as it is written: of what others own.
@@ -47,7 +48,8 @@ struct Writing<'a> {
     text: &'a str,
     inputs: &'a [(&'a Dependency, &'a Data)],
     template: Option<&'a str>,
-    index: Option<u64>,
+    #[serde(flatten)]
+    newest: &'a Newest,
 }
 
 /// The memory of one resource: a folder.
@@ -130,20 +132,19 @@ impl State {
         disk::read(&self.folder.join("accepted"))
     }
 
-    /// Notes that `text`, which `template` gave from `inputs` when the source's newest index was `index`, is accepted.
+    /// Notes that `text`, which `template` gave from `inputs` when the source's index was `newest`, is accepted.
     pub fn accept(
         &self,
         text: &str,
         inputs: &[(&Dependency, &Data)],
         template: Option<&str>,
-        index: Option<u64>,
+        newest: &Newest,
     ) -> io::Result<u64> {
         self.make()?;
-        let newest = self.numbers()?.last().copied().unwrap_or_default();
-        let number = newest + 1;
+        let number = self.numbers()?.last().copied().unwrap_or_default() + 1;
         let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let digest = crate::text::sha256(text.as_bytes());
-        let generation = Writing { number, at, digest, text, inputs, template, index };
+        let generation = Writing { number, at, digest, text, inputs, template, newest };
         disk::replace_private_json(&self.path(number), &generation)?;
         if let Err(error) = disk::replace_private(&self.folder.join("accepted"), text) {
             // A generation counts only if it is the accepted one; the next try makes it anew.
@@ -198,7 +199,7 @@ mod tests {
         assert_eq!(state.accepted().unwrap(), None);
         let inputs = vec![(Dependency::Datacenters, Data::Names(vec!["dc1".into()]))];
         let borrowed: Vec<_> = inputs.iter().map(|(asked, data)| (asked, data)).collect();
-        assert_eq!(state.accept("one", &borrowed, None, None).unwrap(), 1);
+        assert_eq!(state.accept("one", &borrowed, None, &Newest::default()).unwrap(), 1);
         let again = State::open(folder.path(), "web");
         assert_eq!(again.accepted().unwrap().as_deref(), Some("one"));
         assert_eq!(again.generation(1).unwrap().unwrap().inputs, inputs);
@@ -209,7 +210,7 @@ mod tests {
     fn what_is_remembered_is_for_nobody_else_to_read() {
         let folder = tempfile::tempdir().unwrap();
         let state = State::open(folder.path(), "web");
-        state.accept("secret", &[], None, None).unwrap();
+        state.accept("secret", &[], None, &Newest::default()).unwrap();
         let mode = |path: &str| {
             std::fs::metadata(folder.path().join("web").join(path)).unwrap().permissions().mode()
         };
@@ -223,7 +224,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let state = State::open(folder.path(), "web");
         for n in 1..=25 {
-            assert_eq!(state.accept(&n.to_string(), &[], None, None).unwrap(), n);
+            assert_eq!(state.accept(&n.to_string(), &[], None, &Newest::default()).unwrap(), n);
         }
         assert_eq!(state.numbers().unwrap(), (16..=25).collect::<Vec<_>>());
     }

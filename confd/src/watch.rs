@@ -20,6 +20,7 @@ use crate::dependency::Dependency;
 use crate::docker::Endpoint;
 use crate::local::{self, Derive, Source, World};
 use crate::metrics::Metrics;
+use crate::newest::Newest;
 use crate::snapshot::{Data, Snapshot};
 use crate::source;
 use ask::{Next, State};
@@ -114,22 +115,22 @@ impl Watches {
         world.and_then(|world| world.as_ref().map(World::left_out)).unwrap_or_default()
     }
 
-    /// Takes over what an earlier process knew when the source's newest index was `index`: a first answer that lacks
+    /// Takes over what an earlier process knew when the source's index was `newest`: a first answer that lacks
     /// some of it, from a source that knows less than then, is doubted.
-    pub fn remember(&self, inputs: &[(Dependency, Data)], index: Option<u64>) {
+    pub fn remember(&self, inputs: &[(Dependency, Data)], newest: &Newest) {
         // This node's engine has no index, and what was answered already needs no memory.
         if self.local.get().is_some() {
             return;
         }
         let snapshot = self.snapshot.borrow();
         for (dependency, data) in inputs.iter().filter(|(one, _)| snapshot.get(one).is_none()) {
-            self.memories.add(dependency, data, index);
+            self.memories.add(dependency, data, newest.of(dependency));
         }
     }
 
     /// Returns the newest index of the source.
     #[must_use]
-    pub fn newest(&self) -> Option<u64> {
+    pub fn newest(&self) -> Newest {
         self.memories.newest()
     }
 

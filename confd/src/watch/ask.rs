@@ -109,7 +109,7 @@ impl Watches {
         }
         state.rules.taken(answer.index);
         if let Some(index) = answer.index {
-            self.memories.saw(index, went_back);
+            self.memories.saw(dependency, index, went_back);
         }
         self.metrics.answered();
         self.snapshot.send_if_modified(|snapshot| {

@@ -2,10 +2,10 @@
 //! compared with.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::dependency::Dependency;
+use crate::newest::Newest;
 use crate::snapshot::Data;
 
 /// An answer, and the source's newest index at that time.
@@ -15,8 +15,7 @@ pub(super) type Memory = (Data, Option<u64>);
 #[derive(Default)]
 pub(super) struct Memories {
     answers: Mutex<BTreeMap<Dependency, Arc<Memory>>>,
-    /// The newest index of the source; 0 = none.
-    newest: AtomicU64,
+    newest: Mutex<Newest>,
 }
 
 impl Memories {
@@ -33,17 +32,14 @@ impl Memories {
         self.answers().remove(dependency);
     }
 
-    pub(super) fn newest(&self) -> Option<u64> {
-        Some(self.newest.load(Ordering::Relaxed)).filter(|index| *index > 0)
+    pub(super) fn newest(&self) -> Newest {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Notes an answer's index; one that `went_back` tells of a source that begins anew.
-    pub(super) fn saw(&self, index: u64, went_back: bool) {
-        if went_back {
-            self.newest.store(index, Ordering::Relaxed);
-        } else {
-            self.newest.fetch_max(index, Ordering::Relaxed);
-        }
+    pub(super) fn saw(&self, dependency: &Dependency, index: u64, went_back: bool) {
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        newest.saw(dependency, index, went_back);
     }
 
     fn answers(&self) -> MutexGuard<'_, BTreeMap<Dependency, Arc<Memory>>> {

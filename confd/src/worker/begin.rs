@@ -69,7 +69,9 @@ impl Worker {
         let generation = newest.as_ref().map_or(0, |generation| generation.number);
         let inputs = newest.as_ref().map(|generation| generation.inputs.clone());
         let inputs = inputs.unwrap_or_default();
-        shared.watches.remember(&inputs, newest.as_ref().and_then(|newest| newest.index));
+        if let Some(generation) = &newest {
+            shared.watches.remember(&inputs, &generation.newest);
+        }
         let guard = Guard::remembering(inputs);
         let proven = newest.map(|generation| Arc::new(Wanted::from(generation)));
         let asked = guard.guarded();
