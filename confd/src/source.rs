@@ -1,5 +1,7 @@
 //! Asks Consul, and normalises what it answers.
 
+mod node;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -55,7 +57,7 @@ pub(crate) async fn ask(
             Data::Nodes(nodes)
         })),
         Dependency::Node { name, dc } => {
-            let answer = client.catalog_node(name, &query(dc)).await?;
+            let answer = node::ask(client, name, &query(dc)).await?;
             Ok(answer.map(|found| Data::Node(found.map(services_of_node))))
         }
         Dependency::Datacenters => Ok(Answer {
@@ -122,6 +124,11 @@ pub(crate) fn is_for_good(error: &Error) -> bool {
 /// Tells whether Consul lets a query for this wait for news; otherwise it is asked now and then.
 pub(crate) fn blocks(dependency: &Dependency) -> bool {
     !matches!(dependency, Dependency::Datacenters)
+}
+
+/// Returns how many queries a question for news takes at once.
+pub(crate) fn queries(dependency: &Dependency) -> u32 {
+    if matches!(dependency, Dependency::Node { .. }) { 2 } else { 1 }
 }
 
 /// Returns the nodes (of another datacenter than the agent's, if it is named) that cannot be trusted to tell what runs
@@ -222,9 +229,16 @@ fn node(node: consul::Node) -> Node {
     }
 }
 
-fn services_of_node(found: consul::NodeServices) -> (Node, Vec<Arc<Instance>>) {
+fn services_of_node(
+    (found, checks): (consul::NodeServices, Vec<consul::Check>),
+) -> (Node, Vec<Arc<Instance>>) {
     let node = node(found.node.clone());
-    let entry = |service| ServiceEntry { node: found.node.clone(), service, checks: Vec::new() };
+    let entry = |service: consul::AgentService| {
+        // Its own, and those of the node as a whole.
+        let concerns = |id: &str| id.is_empty() || id == service.id;
+        let checks = checks.iter().filter(|check| concerns(&check.service_id)).cloned().collect();
+        ServiceEntry { node: found.node.clone(), service, checks }
+    };
     let instances = found.services.into_values().map(|service| instance(entry(service)));
     (node, instance::normalised(instances))
 }

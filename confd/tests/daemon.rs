@@ -29,6 +29,8 @@ mod neighbours;
 mod outages;
 #[path = "daemon/published.rs"]
 mod published;
+#[path = "daemon/questions.rs"]
+mod questions;
 #[path = "daemon/recipes.rs"]
 mod recipes;
 #[path = "daemon/routes.rs"]

@@ -142,9 +142,13 @@ impl Watches {
         if !source::blocks(dependency) {
             return None;
         }
-        let kept =
-            if source::is_of_catalog(dependency) { None } else { self.kept.try_acquire().ok() };
-        kept.or_else(|| self.waiting.try_acquire().ok())
+        let places = source::queries(dependency);
+        let kept = if source::is_of_catalog(dependency) {
+            None
+        } else {
+            self.kept.try_acquire_many(places).ok()
+        };
+        kept.or_else(|| self.waiting.try_acquire_many(places).ok())
     }
 
     /// Looks whether what is missing from a consistent answer ran on nodes that are gone or failing.

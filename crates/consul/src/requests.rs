@@ -73,6 +73,14 @@ pub(crate) struct HealthState {
     pub(crate) state: String,
 }
 
+/// Lists the checks of a node and of what is registered on it.
+#[derive(Debug, Endpoint)]
+#[endpoint(path = "health/node/{self.name}", response = "serde_json::Value")]
+pub(crate) struct HealthNode {
+    #[endpoint(skip)]
+    pub(crate) name: String,
+}
+
 /// Lists what is registered on a node.
 #[derive(Debug, Endpoint)]
 #[endpoint(path = "catalog/node/{self.name}", response = "serde_json::Value")]

@@ -10,7 +10,7 @@ use crate::client::Client;
 use crate::error::Error;
 use crate::model::{Check, Node, NodeServices, ServiceEntry};
 use crate::query::{Answer, Query};
-use crate::requests::{HealthService, HealthState, Leader, ReadNode};
+use crate::requests::{HealthNode, HealthService, HealthState, Leader, ReadNode};
 
 impl Client {
     /// Returns the instances of a service, with their nodes and checks.
@@ -29,6 +29,15 @@ impl Client {
         query: &Query,
     ) -> Result<Answer<Vec<Check>>, Error> {
         self.ask(HealthState { state: state.to_owned() }, query).await
+    }
+
+    /// Returns the checks of a node and of what is registered on it; none if there is no such node.
+    pub async fn health_node(
+        &self,
+        name: &str,
+        query: &Query,
+    ) -> Result<Answer<Vec<Check>>, Error> {
+        self.ask(HealthNode { name: name.to_owned() }, query).await
     }
 
     /// Returns the names of all services, each with the tags of its instances. Dead nodes'

@@ -39,6 +39,8 @@ async fn services_are_found_with_their_nodes_and_checks() {
     let node = client.catalog_node(agent.node(), &Query::default()).await.unwrap().value.unwrap();
     assert_eq!(node.node.address, "127.0.0.1");
     assert!(node.services.contains_key("two"));
+    let checks = client.health_node(agent.node(), &Query::default()).await.unwrap().value;
+    assert!(checks.iter().any(|check| check.id == "serfHealth"), "{checks:?}");
     assert_eq!(client.catalog_nodes(&Query::default()).await.unwrap().value, [node.node]);
 }
 
@@ -49,6 +51,8 @@ async fn a_service_or_node_that_does_not_exist_is_an_empty_answer_with_an_index(
     assert_eq!((services.value, services.index.is_some()), (vec![], true));
     let node = client.catalog_node("no such", &Query::default()).await.unwrap();
     assert_eq!((node.value, node.index.is_some()), (None, true));
+    let checks = client.health_node("no such", &Query::default()).await.unwrap();
+    assert_eq!((checks.value, checks.index.is_some()), (vec![], true));
 }
 
 #[tokio::test]
