@@ -1,6 +1,7 @@
 //! The Docker Engine. The one module that uses bollard.
 
 mod containers;
+mod ending;
 
 use std::time::Duration;
 

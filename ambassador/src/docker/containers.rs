@@ -8,7 +8,7 @@ use bollard::models::{
     HostConfigLogConfig, Mount, MountType,
 };
 use bollard::query_parameters::{
-    CreateContainerOptions, ListContainersOptions, RemoveContainerOptions, StopContainerOptions,
+    CreateContainerOptions, ListContainersOptions, RemoveContainerOptions,
 };
 use futures_util::stream::{self, StreamExt};
 use services::Container;
@@ -168,26 +168,6 @@ impl Engine {
         match self.0.ask("remove the ambassador", removal).await {
             // 409: somebody else is removing it.
             Err(error) if matches!(error.status(), Some(404 | 409)) => Ok(()),
-            done => done,
-        }
-    }
-
-    /// Returns the whole ID of a running container, by name or ID.
-    pub(crate) async fn running(&self, word: &str) -> Result<Option<String>, Error> {
-        let found = self.0.inspect(word).await?;
-        Ok(found.and_then(|container| {
-            let id = container["Id"].as_str()?.to_owned();
-            (container["State"]["Running"] == true).then_some(id)
-        }))
-    }
-
-    /// Stops a container; `seconds` is how long it may take to end, if that is not its own matter.
-    pub(crate) async fn stop(&self, id: &str, seconds: Option<i32>) -> Result<(), Error> {
-        let options = StopContainerOptions { t: seconds, ..StopContainerOptions::default() };
-        let stop = self.0.api().stop_container(id, Some(options));
-        // As long as it takes: the engine kills it when its time is up.
-        match stop.await.map_err(|source| self.0.refused("stop it", source)) {
-            Err(error) if error.status() == Some(304) => Ok(()),
             done => done,
         }
     }

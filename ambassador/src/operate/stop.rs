@@ -67,8 +67,9 @@ async fn stop_one(
     word: &str,
     interrupt: &CancellationToken,
 ) -> anyhow::Result<()> {
-    let id = engine.running(word).await?.with_context(|| format!("no container {word:?} runs"))?;
-    let instances = of_container(client, &id).await?;
+    let running = engine.running(word).await?;
+    let running = running.with_context(|| format!("no container {word:?} runs"))?;
+    let instances = of_container(client, &running.id).await?;
     if instances.is_empty() {
         // The log has it, and not the output: scripts read there which containers are stopped.
         tracing::warn!(container = word, "is not registered, so no ambassador is waited for");
@@ -82,12 +83,12 @@ async fn stop_one(
     }
     let mut taken = Vec::new();
     let drained = tokio::select! {
-        drained = drain(client, options.timeout.timeout, &id, instances, &mut taken) => drained,
+        drained = drain(client, options.timeout.timeout, &running.id, instances, &mut taken) => drained,
         () = interrupt.cancelled() => Err(anyhow::anyhow!("interrupted")),
     };
     let stopped = match drained {
         // It may have its signal already: from here on there is no way back, and no interruption.
-        Ok(()) => engine.stop(&id, options.grace).await.map_err(Into::into),
+        Ok(()) => engine.stop(&running, options.grace).await.map_err(Into::into),
         Err(error) => Err(error),
     };
     put_back(client, &taken, stopped.is_ok()).await;
