@@ -1,18 +1,5 @@
 //! Ports, as EXPOSE and the engine write them. Pure.
 
-/// Returns the TCP ports that a Dockerfile exposes.
-pub(crate) fn by_dockerfile(dockerfile: &str) -> Vec<u16> {
-    let mut ports: Vec<_> = dockerfile
-        .lines()
-        .filter_map(|line| line.trim().split_once(char::is_whitespace))
-        .filter(|(instruction, _)| instruction.eq_ignore_ascii_case("EXPOSE"))
-        .flat_map(|(_, words)| words.split_whitespace().flat_map(tcp))
-        .collect();
-    ports.sort_unstable();
-    ports.dedup();
-    ports
-}
-
 /// Reads `PORT`, `PORT-PORT`, each with `/tcp` or without; other protocols have no TCP ports.
 pub(crate) fn tcp(word: &str) -> Vec<u16> {
     match word.split_once('/') {

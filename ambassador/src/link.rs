@@ -1,9 +1,12 @@
 //! `ambassador link`: turns the links of a Compose file into ambassadors.
 
+mod build;
 mod convert;
+mod dockerfile;
 mod error;
 mod ports;
 mod service;
+mod whole;
 pub(crate) mod yaml;
 
 use std::fs::{self, File};
@@ -14,6 +17,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 
 use crate::docker::{Endpoint, Engine};
+use build::Dockerfile;
 use convert::{Unknown, collisions, convert, unknown};
 pub(crate) use convert::{services, services_mut};
 pub(crate) use error::Error;
@@ -44,6 +48,9 @@ pub(crate) async fn link(options: &Link) -> anyhow::Result<ExitCode> {
     let (from, to) = files(options, named.map(PathBuf::from))?;
     let text =
         fs::read_to_string(&from).with_context(|| format!("cannot read {}", from.display()))?;
+    if let Some(why) = whole::whole(&text).with_context(|| format!("in {}", from.display()))? {
+        tracing::warn!("{why}");
+    }
     let folder = from.parent().unwrap_or(Path::new(""));
     let mut known = named_ports(&folder.join(PORTS))?;
     let silent = unknown(&text, &known).with_context(|| format!("in {}", from.display()))?;
@@ -94,16 +101,31 @@ fn named_ports(path: &Path) -> anyhow::Result<Ports> {
     ports::named(&text).with_context(|| format!("in {}", path.display()))
 }
 
-/// Returns the ports that a service's image exposes, by its Dockerfile or by the engine.
+/// Returns the ports that a service's image exposes: by its Dockerfile, else by the engine, which may have the image or the
+/// one that it is built on.
 async fn exposed(docker: &Endpoint, folder: &Path, service: &Unknown) -> anyhow::Result<Vec<u16>> {
-    if let Some(dockerfile) = &service.dockerfile
-        && let Ok(text) = fs::read_to_string(folder.join(dockerfile))
-    {
-        return Ok(crate::exposed::by_dockerfile(&text));
+    let built = service.build.as_ref().and_then(|build| {
+        Some(match &build.dockerfile {
+            Dockerfile::File(path) => build.image(&fs::read_to_string(folder.join(path)).ok()?),
+            Dockerfile::Inline(text) => build.image(text),
+        })
+    });
+    let built = built.unwrap_or_default();
+    if !built.ports.is_empty() {
+        return Ok(built.ports.into_iter().collect());
     }
-    let Some(image) = &service.image else { return Ok(Vec::new()) };
-    let ask = async { Engine::new(docker)?.exposed(image).await };
-    ask.await.with_context(|| {
+    let mut unanswered = None;
+    let images = service.image.iter().chain(&built.base);
+    // What a variable holds is known to Compose only.
+    for image in images.filter(|image| !image.contains('$')) {
+        let ask = async { Engine::new(docker)?.exposed(image).await };
+        match ask.await {
+            Ok(ports) if ports.is_empty() => {}
+            Ok(ports) => return Ok(ports),
+            Err(error) => unanswered = unanswered.or(Some(error)),
+        }
+    }
+    unanswered.map_or(Ok(Vec::new()), Err).with_context(|| {
         format!("the ports of {:?} are neither in the Compose file nor in {PORTS}", service.service)
     })
 }

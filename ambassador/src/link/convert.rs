@@ -1,10 +1,10 @@
 //! Links → ambassadors, in a Compose file. Pure: no I/O, no clock, no async.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
 
 use saphyr::{Mapping, Yaml};
 
+use super::build::{Build, build};
 use super::error::{Error, Ports};
 use super::service::{self, ask, asked, links, name, others_network, ports, publish, untie};
 use super::yaml::{dump, get, load, text, words};
@@ -15,8 +15,8 @@ use crate::upstreams::Upstreams;
 pub(crate) struct Unknown {
     pub(crate) service: String,
     pub(crate) image: Option<String>,
-    /// Its Dockerfile, from the folder of the Compose file.
-    pub(crate) dockerfile: Option<PathBuf>,
+    /// How that is built.
+    pub(crate) build: Option<Build>,
 }
 
 /// Returns the linked services whose ports are neither known nor told by the file.
@@ -29,22 +29,11 @@ pub(crate) fn unknown(file: &str, known: &Ports) -> Result<Vec<Unknown>, Error> 
         let service = *services.get(name.as_str())?;
         (!known.contains_key(&name) && ports(service).is_empty()).then(|| Unknown {
             image: get(service, "image").and_then(words).map(str::to_owned),
-            dockerfile: dockerfile(service),
+            build: build(service),
             service: name,
         })
     });
     Ok(silent.collect())
-}
-
-/// Returns where the Dockerfile of a service is, if it is built.
-fn dockerfile(service: &Yaml) -> Option<PathBuf> {
-    let build = get(service, "build")?;
-    let (folder, file) = match words(build) {
-        // In the format of 2015 the file's name stands beside the folder.
-        Some(folder) => (folder, get(service, "dockerfile")),
-        None => (get(build, "context").and_then(words).unwrap_or("."), get(build, "dockerfile")),
-    };
-    Some(Path::new(folder).join(file.and_then(words).unwrap_or("Dockerfile")))
 }
 
 /// Says which services of a converted file listen on a port that they also ask for: in one network namespace, who listens
@@ -159,6 +148,9 @@ pub(crate) fn services<'a, 'i>(
         Some(services) => services.as_mapping(),
         // A version is told by today's format, or one that is not much older.
         None if get(file, "version").is_some_and(|version| !version.is_mapping()) => None,
+        None if get(file, "include").is_some_and(|files| !files.is_mapping()) => {
+            return Err(Error::AllIncluded);
+        }
         None => file.as_mapping(),
     };
     let mut services = BTreeMap::new();

@@ -24,6 +24,20 @@ pub(crate) enum Error {
         "service {service:?} has links, and no addresses of its own: its network is {network:?}"
     )]
     Network { service: String, network: String },
+    #[error(
+        "service {0:?} has links or is linked to, and extends another one, of which only Compose knows what it adds: \
+         `docker compose config` prints the whole file, convert that"
+    )]
+    Extends(String),
+    #[error(
+        "service {service:?} links to {link:?}, which is not in this file but may be in one that it includes: \
+         `docker compose config` prints the whole file, convert that"
+    )]
+    Included { service: String, link: String },
+    #[error(
+        "all services are in included files: `docker compose config` prints the whole file, convert that"
+    )]
+    AllIncluded,
     #[error("in service {service:?}")]
     Upstreams { service: String, source: upstreams::Error },
 }

@@ -54,7 +54,7 @@ pub(crate) fn named(file: &str) -> Result<Ports, Error> {
 
 /// Splits `[[IP:]HOST:]CONTAINER` before the container's part. The colons of variables with a
 /// default, `${PORT:-80}`, do not count.
-fn split(entry: &str) -> (&str, &str) {
+pub(super) fn split(entry: &str) -> (&str, &str) {
     let mut depth = 0_usize;
     let mut colon = None;
     for (at, character) in entry.char_indices() {
@@ -74,13 +74,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ports_are_named_in_a_file_or_exposed_by_a_dockerfile() {
+    fn ports_are_named_in_a_file() {
         let named = named("rng: 80\nweb: [443, \"80\"]\n").unwrap();
         assert_eq!(named["rng"], [80]);
         assert_eq!(named["web"], [443, 80]);
         assert!(matches!(super::named("rng: http\n"), Err(Error::Ports(name)) if name == "rng"));
-        let dockerfile = "FROM a\n expose 80 443/tcp\nEXPOSE 53/udp 80 $PORT # web\nRUN EXPOSE 1\n";
-        assert_eq!(crate::exposed::by_dockerfile(dockerfile), [80, 443]);
     }
 
     #[test]

@@ -6,9 +6,9 @@ use std::net::Ipv4Addr;
 
 use saphyr::{Mapping, Yaml};
 
-use super::ports::{of_container, without_host};
+use super::build::{Dockerfile, build};
+use super::ports::{of_container, split, without_host};
 use super::yaml::{get, text, words};
-use crate::exposed;
 use crate::upstreams::LABEL;
 
 /// A link: a service, and the name that the linking service knows it by.
@@ -52,11 +52,13 @@ pub(crate) fn others_network<'a>(service: &'a Mapping) -> Option<&'a str> {
 pub(crate) fn ports(service: &Yaml) -> Vec<u16> {
     let said: BTreeSet<_> =
         items(service, "ports").chain(items(service, "expose")).flat_map(of_container).collect();
-    let inline = get(service, "build").and_then(|build| get(build, "dockerfile_inline"));
-    match inline.and_then(words) {
-        Some(dockerfile) if said.is_empty() => exposed::by_dockerfile(dockerfile),
-        _ => said.into_iter().collect(),
+    if said.is_empty()
+        && let Some(build) = build(service)
+        && let Dockerfile::Inline(text) = &build.dockerfile
+    {
+        return build.image(text).ports.into_iter().collect();
     }
+    said.into_iter().collect()
 }
 
 /// Drops what ties a service to one host: fixed ports, and paths of the host's file system.
@@ -159,17 +161,24 @@ fn of_host(volume: &Yaml) -> bool {
         return get(volume, "type").and_then(words) == Some("bind");
     }
     let Some(volume) = words(volume) else { return false };
-    let drive = |path: &str| {
-        let mut characters = path.chars();
-        characters.next().is_some_and(|first| first.is_ascii_alphabetic())
-            && characters.next() == Some(':')
-            && matches!(characters.next(), Some('\\' | '/'))
-    };
-    let path = volume.starts_with(['/', '.', '~', '\\']) || drive(volume);
     // A variable may hold anything; what follows it tells, and so does its usual name.
     let variable = volume.starts_with('$') && (volume.contains("}/") || volume.contains("PWD"));
-    let mapped = volume.trim_start_matches(|c: char| c != ':').len() > 1;
-    (path || variable) && mapped
+    (is_path(volume) || variable) && !split(volume).0.is_empty()
+}
+
+/// Whether what a volume begins with is a path, also where it is the default of a variable.
+fn is_path(text: &str) -> bool {
+    let mut characters = text.chars();
+    let drive = characters.next().is_some_and(|first| first.is_ascii_alphabetic())
+        && characters.next() == Some(':')
+        && matches!(characters.next(), Some('\\' | '/'));
+    let default = || {
+        let variable = text.strip_prefix("${")?;
+        let name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let rest = variable.trim_start_matches(name);
+        rest.strip_prefix(":-").or_else(|| rest.strip_prefix('-'))
+    };
+    drive || text.starts_with(['/', '.', '~', '\\']) || default().is_some_and(is_path)
 }
 
 #[cfg(test)]
@@ -186,6 +195,12 @@ mod tests {
             ("C:\\x:/y", true),
             ("$PWD/x:/y", true),
             ("${HERE}/x:/y", true),
+            ("\"${DATA_DIR:-./data}:/data\"", true),
+            ("\"${DATA_DIR-/data}:/data:ro\"", true),
+            ("\"${A:-${B:-~/data}}:/data\"", true),
+            ("\"${NAME:-data}:/data\"", false),
+            ("\"${PLACE:-/data}\"", false),
+            ("\"${PLACE:?./say}:/data\"", false),
             ("{type: bind, source: ., target: /src}", true),
             ("data:/data", false),
             ("/data", false),
@@ -202,6 +217,8 @@ mod tests {
         let build = "build:\n  dockerfile_inline: |\n    FROM a\n    EXPOSE 80 443\n";
         assert_eq!(ports(&load(build).unwrap()), [80, 443]);
         assert_eq!(ports(&load(&format!("{build}expose: [8080]\n")).unwrap()), [8080]);
+        let stages = "build:\n  target: b\n  dockerfile_inline: |\n    FROM a AS b\n    EXPOSE 80\n    FROM a\n    EXPOSE 81\n";
+        assert_eq!(ports(&load(stages).unwrap()), [80]);
     }
 
     #[test]

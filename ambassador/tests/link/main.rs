@@ -90,6 +90,16 @@ fn ports_come_from_the_dockerfile_of_what_is_built() {
 }
 
 #[test]
+fn the_stage_that_is_built_tells_the_ports() {
+    let file = "services:\n  web: {build: {context: web, target: RUN}}\n  app: {image: app, links: [web]}\n";
+    let dockerfile = "FROM x AS debug\nEXPOSE 9229\nFROM y AS run\nEXPOSE 8080\nFROM z\nEXPOSE 1\n";
+    let folder = Folder::new(&[("in.yml", file), ("web/Dockerfile", dockerfile)]);
+    succeeded(&folder.link(&["in.yml"]));
+    let text = folder.read("in.yml");
+    assert!(text.contains("ambassador.upstreams: \"web:8080\""), "{text}");
+}
+
+#[test]
 fn a_dockerfile_of_another_name_counts_in_todays_format_and_in_that_of_2015() {
     let today = "services:\n  web: {build: {context: web, dockerfile: Other}}\n  app: {image: app, links: [web]}\n";
     let here =
@@ -153,6 +163,18 @@ fn ports_come_from_the_image_that_the_engine_has() {
     assert!(text.contains("ambassador.upstreams: \"db:6379\""), "{text}");
     assert!(text.contains("\"redis:127.127.0.2\""), "{text}");
 
+    let built =
+        "services:\n  db: {build: ., image: no-such-image}\n  app: {image: app, links: [db]}\n";
+    let dockerfile = ("Dockerfile", "FROM exposing AS base\nFROM base\n");
+    let folder = Folder::new(&[("in.yml", built), dockerfile]);
+    let absent = folder.link(&["in.yml"]);
+    assert_eq!(absent.status.code(), Some(1));
+    let said = String::from_utf8(absent.stderr).unwrap();
+    assert!(said.contains("the ports of \"db\" are neither in"), "{said}");
+    succeeded(&folder.command(&["in.yml"]).env("DOCKER_HOST", docker.url()).output().unwrap());
+    let text = folder.read("in.yml");
+    assert!(text.contains("ambassador.upstreams: \"db:6379\""), "{text}");
+
     let missing = Folder::new(&[("in.yml", &file.replace("exposing", "no-such-image"))]);
     let output = missing.command(&["in.yml"]).env("DOCKER_HOST", docker.url()).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
@@ -171,6 +193,10 @@ fn what_cannot_be_converted_is_left_alone_and_the_reason_is_named() {
         (
             "services:\n  a: {image: a, links: [b], network_mode: host}\n  b: {image: b, expose: [80]}\n",
             "no addresses of its own",
+        ),
+        (
+            "services:\n  a: {extends: b, links: [b]}\n  b: {image: b, expose: [80]}\n",
+            "service \"a\" has links or is linked to, and extends",
         ),
         ("a: [\n", "no YAML"),
         ("services:\n  a: {image: a, links: [b]}\n  b: {image: b}\n", "ports of \"b\""),
