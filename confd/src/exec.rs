@@ -11,10 +11,12 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::resource::Exec;
+use crate::resource::{Exec, Line};
 
 /// A program that ran this long was well: the pause before its next start is short again.
 const WELL: Duration = Duration::from_secs(10);
+/// How often it is looked whether all that a line runs has ended.
+const POLL: Duration = Duration::from_millis(10);
 
 /// A program that is kept running.
 #[derive(Debug)]
@@ -158,7 +160,7 @@ impl Keeper {
             };
             tracing::debug!(resource = self.resource, signal = signal.0.as_str(), "told");
             // It may have ended a moment ago: then it is started again.
-            let _ = kill(program.pid, signal.0);
+            program.signal(&self.settings, signal.0);
         }
     }
 }
@@ -181,10 +183,24 @@ impl Program {
         Ok(Self { child, pid, over: false })
     }
 
+    /// Sends a signal to the program; if that is a shell's line, to all it runs: the shell itself passes nothing on.
+    fn signal(&self, settings: &Exec, signal: Signal) {
+        let send = if is_shell(settings) { killpg } else { kill };
+        // It may have ended a moment ago.
+        let _ = send(self.pid, signal);
+    }
+
     /// Asks the program to end; after its time, kills it.
     async fn end(&mut self, settings: &Exec) {
-        let _ = kill(self.pid, settings.kill_signal.0);
-        drop(tokio::time::timeout(settings.kill_timeout.0, self.child.wait()).await);
+        self.signal(settings, settings.kill_signal.0);
+        let ending = async {
+            drop(self.child.wait().await);
+            // The shell does not wait for those that it runs.
+            while is_shell(settings) && killpg(self.pid, None).is_ok() {
+                sleep(POLL).await;
+            }
+        };
+        drop(tokio::time::timeout(settings.kill_timeout.0, ending).await);
         self.finish();
         drop(self.child.wait().await);
     }
@@ -202,6 +218,10 @@ impl Program {
             let _ = killpg(self.pid, Signal::SIGKILL);
         }
     }
+}
+
+fn is_shell(settings: &Exec) -> bool {
+    matches!(settings.command, Line::Shell(_))
 }
 
 impl Drop for Program {

@@ -103,6 +103,29 @@ async fn a_program_without_a_reload_signal_is_restarted_and_one_that_stays_is_ki
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn all_that_a_line_for_a_shell_runs_gets_the_signals_and_its_time_to_end() {
+    let mut bed = Bed::new();
+    let inner = bed.folder.path().join("inner.sh");
+    fs::write(&inner, script(&bed, "trap 'sleep 0.5; note term; exit' TERM")).unwrap();
+    // The outer shell ends at once, the inner one takes its time.
+    let line = format!("sh {} | (trap : HUP; cat)", inner.display());
+    one_key(
+        &bed,
+        &format!(
+            "[template.exec]\ncommand = \"trap : HUP; {line}\"\nreload_signal = \"HUP\"\nkill_timeout = \"20s\"\n"
+        ),
+    );
+    bed.start();
+    bed.until("it is started", |bed| noted(bed, "start none") == 1).await;
+    let pid = program(&bed);
+    bed.client.kv_put("color", b"red").await.unwrap();
+    bed.until("it is told", |bed| noted(bed, "hup red") == 1).await;
+    assert!(runs(pid), "{:?}", notes(&bed));
+    bed.confd().stop().unwrap();
+    assert_eq!((noted(&bed, "term red"), runs(pid)), (1, false), "{:?}", notes(&bed));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn once_runs_the_program_to_its_end_and_has_its_exit_code() {
     let bed = Bed::new();
     for (line, code) in [("exit 7", 7), ("exit 0", 0), ("kill -9 $$", 137)] {
