@@ -9,6 +9,7 @@ use crate::board::Phase;
 use crate::control::{Answer, Message, Order};
 use crate::snapshot::Snapshot;
 use crate::state::Generation;
+use crate::text::sha256;
 use crate::wanted::{Fixed, Wanted};
 use crate::worker::Worker;
 
@@ -82,6 +83,9 @@ impl Worker {
         // What is wanted may be another generation already, which nobody renders.
         let wanted = self.wanted.as_ref().map(|wanted| Arc::clone(&wanted.text));
         let instead_of = self.rendered.clone().or(wanted);
+        let instead_of = instead_of.map(|text| sha256(text.as_bytes()));
+        let stands_in = instead_of.as_deref().filter(|_| !pin).map(|digest| (number, digest));
+        self.state.stand_in(stands_in).map_err(failed)?;
         self.fix(generation, pin, instead_of);
         tracing::info!(resource = self.resource.name, generation = number, pin, "rolled back");
         self.refused = None;
@@ -102,19 +106,15 @@ impl Worker {
         }
     }
 
-    /// Makes a generation what is wanted, until the rendered text is another than `instead_of`.
-    pub(crate) fn fix(
-        &mut self,
-        generation: Generation,
-        pinned: bool,
-        instead_of: Option<Arc<str>>,
-    ) {
+    /// Makes a generation what is wanted, until the rendered text has another digest than `instead_of`.
+    pub(crate) fn fix(&mut self, generation: Generation, pinned: bool, instead_of: Option<String>) {
         self.fixed = Some(Fixed { number: generation.number, pinned, instead_of });
         self.wanted = Some(Arc::new(generation.into()));
     }
 
     async fn unpin(&mut self) -> Answer {
         self.state.pin(None).map_err(|error| error.to_string())?;
+        self.state.stand_in(None).map_err(|error| error.to_string())?;
         let was = self.fixed.take();
         self.render();
         self.pass().await;

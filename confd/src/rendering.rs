@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use crate::board::Phase;
 use crate::snapshot::Snapshot;
 use crate::template;
+use crate::text::sha256;
 use crate::wanted::Wanted;
 use crate::worker::Worker;
 
@@ -83,13 +84,17 @@ impl Worker {
 
     /// Tells whether an earlier generation is wanted instead of `rendered`.
     pub(crate) fn is_fixed(&mut self, rendered: &str) -> bool {
-        match &self.fixed {
-            Some(fixed) if fixed.pinned || fixed.instead_of.as_deref() == Some(rendered) => true,
-            _ => {
-                self.fixed = None;
-                false
-            }
+        let Some(fixed) = &self.fixed else { return false };
+        let digest = || sha256(rendered.as_bytes());
+        if fixed.pinned || fixed.instead_of.as_ref().is_some_and(|other| *other == digest()) {
+            return true;
         }
+        self.fixed = None;
+        if let Err(error) = self.state.stand_in(None) {
+            // The next start ends it again.
+            tracing::warn!(resource = self.resource.name, %error, "cannot forget a rollback that has ended");
+        }
+        false
     }
 
     /// Returns the snapshot with what the guard holds, and says what that is.

@@ -17,6 +17,10 @@ use crate::snapshot::Data;
 const PRIVATE: u32 = 0o700;
 /// Generations kept: enough to find the one before a bad day.
 const KEPT: usize = 10;
+/// The file with the number of the generation that stays whatever changes.
+const PINNED: &str = "pinned";
+/// The file with the number of one that stays until what is rendered changes, and with the digest of that.
+const STANDS_IN: &str = "stands-in";
 
 /// An accepted text, and what it was rendered from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,11 +109,30 @@ impl State {
 
     /// Notes that a generation is to stay whatever changes, or none.
     pub fn pin(&self, number: Option<u64>) -> io::Result<()> {
-        let path = self.folder.join("pinned");
-        match number {
-            Some(number) => {
+        self.note(PINNED, number.map(|number| number.to_string()))
+    }
+
+    /// Notes that a generation is to stay as long as the text with a certain digest is rendered, or none.
+    pub fn stand_in(&self, generation: Option<(u64, &str)>) -> io::Result<()> {
+        self.note(STANDS_IN, generation.map(|(number, digest)| format!("{number} {digest}")))
+    }
+
+    /// Returns the generation that stands in for a text, and the digest of that.
+    pub fn stands_in(&self) -> io::Result<Option<(Generation, String)>> {
+        let text = disk::read(&self.folder.join(STANDS_IN))?.unwrap_or_default();
+        let parts = text.trim().split_once(' ');
+        let Some((number, digest)) = parts.and_then(|(n, d)| Some((n.parse().ok()?, d))) else {
+            return Ok(None);
+        };
+        Ok(self.generation(number)?.map(|generation| (generation, digest.to_owned())))
+    }
+
+    fn note(&self, name: &str, text: Option<String>) -> io::Result<()> {
+        let path = self.folder.join(name);
+        match text {
+            Some(text) => {
                 self.make()?;
-                disk::replace_private(&path, &number.to_string())
+                disk::replace_private(&path, &text)
             }
             // A read-only folder refuses to forget even what is not there.
             None if !path.exists() => Ok(()),
@@ -123,7 +146,7 @@ impl State {
     }
 
     fn pinned_number(&self) -> io::Result<Option<u64>> {
-        let text = disk::read(&self.folder.join("pinned"))?;
+        let text = disk::read(&self.folder.join(PINNED))?;
         Ok(text.and_then(|text| text.trim().parse().ok()))
     }
 
@@ -204,6 +227,21 @@ mod tests {
         assert_eq!(again.accepted().unwrap().as_deref(), Some("one"));
         assert_eq!(again.generation(1).unwrap().unwrap().inputs, inputs);
         assert_eq!(again.generation(2).unwrap(), None);
+    }
+
+    #[test]
+    fn a_generation_that_stands_in_for_a_text_is_remembered_until_it_is_not_wanted() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::open(folder.path(), "web");
+        assert_eq!(state.stands_in().unwrap(), None);
+        state.accept("one", &[], None, &Newest::default()).unwrap();
+        state.stand_in(Some((1, "abc"))).unwrap();
+        let (generation, digest) = State::open(folder.path(), "web").stands_in().unwrap().unwrap();
+        assert_eq!((generation.text.as_str(), digest.as_str()), ("one", "abc"));
+        assert_eq!(state.pinned().unwrap(), None);
+        state.stand_in(None).unwrap();
+        state.stand_in(None).unwrap();
+        assert_eq!(state.stands_in().unwrap(), None);
     }
 
     #[test]

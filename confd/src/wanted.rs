@@ -33,6 +33,6 @@ pub(crate) struct Fixed {
     pub(crate) number: u64,
     /// Whatever changes.
     pub(crate) pinned: bool,
-    /// The text it replaces: another one ends it.
-    pub(crate) instead_of: Option<Arc<str>>,
+    /// The digest of the text it replaces: another one ends it.
+    pub(crate) instead_of: Option<String>,
 }

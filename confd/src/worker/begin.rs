@@ -81,6 +81,7 @@ impl Worker {
             Arc::new(Wanted { text, asked, snapshot, template: None, left_out: BTreeSet::new() })
         });
         let pinned = state.pinned().inspect_err(unread).ok().flatten();
+        let stands_in = state.stands_in().inspect_err(unread).ok().flatten();
         let patience = shared.patience;
         let mut worker = Self {
             orders: shared.workers.join(&resource.name),
@@ -130,6 +131,8 @@ impl Worker {
         };
         if let Some(generation) = pinned {
             worker.fix(generation, true, None);
+        } else if let Some((generation, instead_of)) = stands_in {
+            worker.fix(generation, false, Some(instead_of));
         }
         Ok(worker)
     }

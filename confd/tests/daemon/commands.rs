@@ -204,8 +204,16 @@ async fn the_last_rollback_counts_and_one_without_a_pin_ends_a_pin() {
         assert_eq!(pinned.exists(), args.len() == 3);
     }
     bed.until_serving("http_web", &["a"]).await;
-    // A wake-up that changes nothing of the text ends nothing.
+    // A wake-up that changes nothing of the text ends nothing, nor does a restart.
     bed.client.kv_put("weights/other", b"{}").await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    assert_eq!(bed.serving("http_web"), ["a".to_owned()].into());
+    bed.confd().kill().unwrap();
+    bed.start();
+    bed.until("it is live", |bed| {
+        String::from_utf8_lossy(&bed.run(&["status"]).stdout).starts_with("haproxy: live")
+    })
+    .await;
     tokio::time::sleep(std::time::Duration::from_millis(500)).await;
     assert_eq!(bed.serving("http_web"), ["a".to_owned()].into());
     let json = bed.run(&["rollback", "1", "--json"]);
