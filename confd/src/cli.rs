@@ -20,7 +20,8 @@ Examples:
   confd status                               what each resource does, and what holds it up
   confd rollback 3 --pin                     back to generation 3, until `confd unpin`
 
-Every flag can be set by an environment variable, too, which commands run beside the daemon then share.";
+Every flag but --once, --once-timeout and those of single commands can be set by an environment variable, too,
+which commands run beside the daemon then share.";
 
 /// Renders proxy configurations from Consul and brings them into running load balancers.
 ///

@@ -81,6 +81,10 @@ pub(crate) async fn render(
         eprintln!("confd: there is no resource {name}");
         return Ok(ExitCode::from(USAGE));
     };
+    if let Err(error) = Templates::load(&args.confdir, resource) {
+        eprintln!("confd: {:#}", anyhow::Error::from(error));
+        return Ok(ExitCode::from(USAGE));
+    }
     let metrics = Metrics::new(&mut Registry::default());
     let watches = Watches::new(client, metrics);
     watches.follow_docker(&args.docker, &args.derive);

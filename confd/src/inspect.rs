@@ -86,11 +86,12 @@ pub(crate) async fn order(
     order: Order,
     json: bool,
 ) -> anyhow::Result<ExitCode> {
+    let mut resource = resource.map(ToOwned::to_owned);
     if matches!(order, Order::Rollback { .. }) {
         // A number means something for one resource only.
-        state(args, resource)?;
+        resource = Some(state(args, resource.as_deref())?.0);
     }
-    let request = Request { resource: resource.map(ToOwned::to_owned), order };
+    let request = Request { resource: resource.clone(), order };
     let answers = control::ask(&args.state_dir, &request).await?;
     if let (Some(resource), true) = (resource, answers.is_empty()) {
         bail!("the daemon has no resource {resource}");

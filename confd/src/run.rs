@@ -9,7 +9,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::board::{self, Board, Phase};
+use crate::board::{self, Board, FILES, Phase};
 use crate::cli::{Args, Command, USAGE};
 use crate::control::{self, Order, Workers};
 use crate::local::Source;
@@ -188,7 +188,8 @@ async fn once(
             Phase::Waiting(why) | Phase::Failing(why) => eprintln!("confd: {name}: {why}"),
         }
     }
-    if !errors.is_empty() {
+    let mistaken = !errors.is_empty() || board.keys().any(|name| name.ends_with(FILES));
+    if mistaken {
         ExitCode::from(USAGE)
     } else if board.len() >= resources.len() && board.values().all(|p| *p == Phase::Live(0)) {
         tokio::select! {

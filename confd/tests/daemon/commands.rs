@@ -44,6 +44,13 @@ async fn once_makes_everything_live_and_exits() {
     let output = bed.run(&["--once"]);
     assert_eq!(code(&output), 1);
     assert!(err(&output).contains("nonsense"), "{}", err(&output));
+    // What does not parse is a mistake of another kind than what is refused.
+    bed.write("templates/haproxy.cfg.tera", "{{ nonsense\n");
+    for args in [&["--once"][..], &["render", "haproxy"]] {
+        let output = bed.run(args);
+        assert_eq!(code(&output), 2, "{args:?}: {}", err(&output));
+        assert!(err(&output).contains("haproxy.cfg.tera:1"), "{args:?}: {}", err(&output));
+    }
     bed.write("conf.d/haproxy.toml", "nonsense\n");
     assert_eq!(code(&bed.run(&["--once"])), 2);
 }
@@ -199,6 +206,10 @@ async fn the_last_rollback_counts_and_one_without_a_pin_ends_a_pin() {
     bed.register("web", "b", web.address(), &["http"]).await;
     bed.until("two are accepted", |bed| bed.log().contains("generation=2")).await;
     let pinned = bed.folder.path().join("state/haproxy/pinned");
+    // One that has not accepted anything is not meant.
+    bed.write("templates/waits.tera", "{{ not_ready(why=\"it waits\") }}");
+    bed.write("conf.d/waits.toml", "[template]\nsrc = \"waits.tera\"\ndest = \"/nowhere/x\"\n");
+    bed.until("it waits", |bed| bed.log().contains("it waits")).await;
     for args in [&["rollback", "1"][..], &["rollback", "1", "--pin"], &["rollback", "1"]] {
         assert_eq!(code(&bed.run(args)), 0);
         assert_eq!(pinned.exists(), args.len() == 3);

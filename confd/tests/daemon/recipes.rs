@@ -58,6 +58,10 @@ async fn register_odd_ones(client: &Client) {
         };
         client.register(&registration).await.unwrap();
     }
+    let node = serde_json::json!({
+        "Node": {"Verb": "set", "Node": {"Node": "日本", "Address": "10.0.0.5"}},
+    });
+    client.txn(&[consul::TxnOp::Other(node)]).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -186,18 +190,21 @@ async fn the_hosts_recipe_writes_names_and_tells_the_server() {
     );
     // Stands for the name server: it says so when it is told to read again. A shell cannot trap what was ignored before it
     // began, as it is under nohup.
-    let told = bed.folder.path().join("told");
+    let [told, ready] = ["told", "ready"].map(|name| bed.folder.path().join(name));
     let mut server = Command::new("env");
     server
         .args(["--default-signal=HUP", "sh", "-c"])
-        .arg(format!("trap 'echo >>{}' HUP; while :; do sleep 0.05; done", told.display()));
+        .arg("trap 'echo >>\"$0\"' HUP; echo >\"$1\"; while :; do sleep 0.05; done")
+        .args([&told, &ready]);
     let server = Process::spawn(&server, None).unwrap();
+    bed.until("the server listens to the signal", |_| ready.exists()).await;
     fs::write(&pid, format!("{}\n", server.pid())).unwrap();
     register_odd_ones(&bed.client).await;
     bed.register("web", "a", SocketAddr::from(([10, 0, 0, 1], 80)), &[]).await;
     bed.start();
     bed.until("the server is told", |_| told.exists()).await;
     let text = fs::read_to_string(&result).unwrap();
+    assert!(!text.contains("10.0.0.5"), "{text}");
     for line in text.lines() {
         let (address, name) = line.split_once(' ').expect("an address and a name");
         address.parse::<std::net::IpAddr>().unwrap();
