@@ -47,6 +47,7 @@ impl Error {
 }
 
 /// Reads every `conf.d/*.toml` below `confdir`, sorted by name: what is good, and what is wrong with the others.
+#[must_use]
 pub fn load(confdir: &Path) -> (Vec<Resource>, Vec<Error>) {
     load_beside(confdir, |_| false)
 }
