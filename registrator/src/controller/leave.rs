@@ -6,18 +6,21 @@ use std::time::Duration;
 use daemon::error::chain;
 use futures_util::stream::{self, StreamExt};
 
-use super::Controller;
 use super::apply::AT_A_TIME;
+use super::{Controller, LAST_PASS};
 use crate::args::OnExit;
 use crate::model::DRAINING;
 
-/// How long leaving the instances as wanted may take: with the last pass and the journal less than the ten seconds that
+/// How long leaving the instances as wanted may take: with the last pass and the journal less than
 /// Docker waits before it kills.
 const LEAVING: Duration = Duration::from_secs(4);
 /// How long ending the session may take, which must not cost the instances their time.
 const ENDING: Duration = Duration::from_secs(1);
 /// How long the last entries of the journal may take.
 const JOURNAL: Duration = Duration::from_secs(1);
+/// How long Docker waits before it kills.
+const DOCKER_WAITS: u64 = 10;
+const _: () = assert!(LAST_PASS.as_secs() + LEAVING.as_secs() + JOURNAL.as_secs() < DOCKER_WAITS);
 
 impl Controller {
     /// Leaves the instances as the flags say.

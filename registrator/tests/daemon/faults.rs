@@ -69,8 +69,10 @@ fn nothing_is_registered_before_consul_is_there_and_it_is_said_once() {
     world.consul.stop().unwrap();
     world.run("one", &[]);
     world.start(&[]);
+    let said = || world.log().matches("waiting for consul").count();
+    world.until("said", || said() == 1);
     std::thread::sleep(Duration::from_secs(2));
-    assert_eq!(world.log().matches("waiting for consul").count(), 1, "{}", world.log());
+    assert_eq!(said(), 1, "{}", world.log());
     world.consul.restart().unwrap();
     world.within(SOON, || world.difference());
 }

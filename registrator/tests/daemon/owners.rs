@@ -40,10 +40,11 @@ fn the_session_and_the_keys_of_another_host_are_left_alone_in_either_format() {
     });
     for (number, format) in ["addr", "json"].into_iter().enumerate() {
         world.start(&["--kv-format", format]);
-        world
-            .until("said", || world.log().matches("another node holds keys").count() == number + 1);
+        world.until("said, and the other key is there", || {
+            world.log().matches("another node holds keys").count() == number + 1
+                && world.keys("services/").contains_key("services/busybox/node1:two:80")
+        });
         let keys = world.keys("services/");
-        assert!(keys.contains_key("services/busybox/node1:two:80"), "{keys:?}");
         for key in theirs {
             assert_eq!(keys[key].session.as_deref(), Some(session.as_str()), "{key}");
             assert_eq!(keys[key].value, b"192.0.2.9:80");
@@ -108,6 +109,9 @@ fn what_another_registrator_under_our_name_puts_back_is_left_to_it_and_said() {
     world.signal(Signal::SIGHUP);
     world.until("removed", || !world.services().contains_key(strange));
     assert!(!world.log().contains("another registrator"), "{}", world.log());
+    register(&world, strange, "node1", "c0ffee000000");
+    world.signal(Signal::SIGHUP);
+    world.until("said", || world.log().contains("another registrator"));
     for _ in 0..3 {
         register(&world, strange, "node1", "c0ffee000000");
         world.signal(Signal::SIGHUP);

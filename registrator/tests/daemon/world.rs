@@ -15,10 +15,8 @@ use testbed::docker::Docker;
 use testbed::process::Process;
 use tokio::runtime::Runtime;
 
-/// How long until what is registered is what runs, whatever happened before.
-pub(crate) const SOON: Duration = Duration::from_secs(5);
-/// How long anything else may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// How long until what is registered is what runs, whatever happened before: five seconds, and what a busy machine adds.
+pub(crate) const SOON: Duration = Duration::from_secs(15);
 /// How often it is looked at meanwhile.
 const POLL: Duration = Duration::from_millis(20);
 
@@ -169,7 +167,7 @@ impl World {
     pub(crate) fn stop_registrator(&self) {
         let registrator = self.registrator.take().unwrap();
         registrator.signal(nix::sys::signal::Signal::SIGTERM).unwrap();
-        let status = registrator.wait(PATIENCE).unwrap();
+        let status = registrator.wait(SOON).unwrap();
         assert!(status.is_some_and(|status| status.success()), "{status:?}\n{}", self.log());
     }
 
@@ -251,9 +249,9 @@ impl World {
         Ok(())
     }
 
-    /// Waits until something holds.
+    /// Waits until something holds that has to soon.
     pub(crate) fn until(&self, what: &str, holds: impl Fn() -> bool) {
-        self.within(PATIENCE, || if holds() { Ok(()) } else { Err(what.to_owned()) });
+        self.within(SOON, || if holds() { Ok(()) } else { Err(what.to_owned()) });
     }
 
     /// Waits until something holds, for as long as given.
