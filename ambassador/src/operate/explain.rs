@@ -1,6 +1,7 @@
 //! `ambassador explain`: every instance of a service, and the reason why it is served or not.
 
 mod docker;
+mod why;
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;

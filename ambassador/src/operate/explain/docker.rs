@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use consul::ServiceEntry;
 use serde_json::Value;
-use services::{Container, Derived, Node, Options, instances};
+use services::{Container, Node, Options};
 
 use super::super::reasons::Explained;
+use super::why::Look;
 use crate::docker::{Engine, Error};
 
 /// How registrator derives instances here; read off its own container where one runs.
@@ -21,7 +22,7 @@ pub(crate) struct Derivation {
 
 /// This node's containers, and what each of them is.
 pub(crate) struct Seen {
-    all: Vec<(Container, Derived)>,
+    all: Vec<Look>,
     /// When the health check of each unhealthy one began to fail, by short ID.
     failing: BTreeMap<String, String>,
     options: Options,
@@ -42,7 +43,7 @@ impl Seen {
         let containers: Vec<_> =
             documents.iter().filter_map(|one| Container::from_inspect(one).ok()).collect();
         let peer = |id: &str| containers.iter().find(|one| one.id == id || one.name == id);
-        let all = containers.iter().map(|one| (one.clone(), instances(one, &options, node, &peer)));
+        let all = containers.iter().map(|one| Look::at(one.clone(), &options, node, &peer));
         let failing = documents.iter().filter_map(failing).collect();
         Ok(Self { all: all.collect(), failing, options })
     }
@@ -68,88 +69,17 @@ impl Seen {
         };
         self.all
             .iter()
-            .filter(|(container, derived)| {
-                !registered(container) && (looks_like(container, service) || is(derived, service))
-            })
-            .map(|(container, derived)| Explained {
-                id: container.name.clone(),
+            .filter(|one| !registered(&one.container) && one.concerns(service, &self.options))
+            .map(|one| Explained {
+                id: one.container.name.clone(),
                 node: node.to_owned(),
                 address: String::new(),
                 serving: false,
-                reasons: why(container, derived, service, &self.options),
+                reasons: one.why(service, &self.options),
                 ambassadors: BTreeMap::new(),
             })
             .collect()
     }
-}
-
-fn is(derived: &Derived, service: &str) -> bool {
-    derived.instances.iter().any(|instance| instance.service == service)
-}
-
-/// Tells whether somebody might take a container for one of the service.
-fn looks_like(container: &Container, service: &str) -> bool {
-    let image = container.image.rsplit('/').next().unwrap_or_default();
-    let image = image.split([':', '@']).next().unwrap_or_default();
-    let labels = &container.labels;
-    let named = |settings: &BTreeMap<String, String>| {
-        settings.iter().any(|(key, value)| {
-            key.starts_with("SERVICE_") && key.ends_with("NAME") && value.trim() == service
-        })
-    };
-    // An ambassador is nobody's instance, whatever it is called.
-    let ours = labels.contains_key("ambassador.container");
-    let composed = labels.get("com.docker.compose.service").map(String::as_str) == Some(service);
-    !ours && (composed || image == service || named(labels) || named(&container.environment))
-}
-
-/// Returns why a container is not registered as the service.
-fn why(container: &Container, derived: &Derived, service: &str, options: &Options) -> Vec<String> {
-    if !container.running {
-        let memory = if container.out_of_memory { ", out of memory" } else { "" };
-        return vec![format!(
-            "its container does not run (exit code {}{memory})",
-            container.exit_code
-        )];
-    }
-    if is(derived, service) {
-        return vec![
-            "registrator has not registered it: does it run, and reach Consul?".to_owned(),
-        ];
-    }
-    let mut reasons = Vec::new();
-    let others: Vec<_> = derived.instances.iter().map(|one| one.service.as_str()).collect();
-    if !others.is_empty() {
-        reasons.push(format!("it is registered as {}", others.join(", ")));
-    }
-    let mut settings = container.labels.iter().chain(&container.environment);
-    let ignored = settings.find(|(key, value)| {
-        key.starts_with(&options.label_prefix)
-            && key.ends_with("IGNORE")
-            && key.contains("SERVICE_")
-            && !matches!(value.to_lowercase().as_str(), "" | "0" | "f" | "false" | "no" | "off")
-    });
-    if let Some((key, value)) = ignored {
-        reasons.push(format!("it is ignored: its setting {key}={value} says so"));
-    }
-    reasons.extend(derived.warnings.iter().map(ToString::to_string));
-    if reasons.is_empty() {
-        let has = if options.internal {
-            &container.exposed.is_empty()
-        } else {
-            &container.published.is_empty()
-        };
-        reasons.push(
-            match (options.explicit, *has, options.internal) {
-                (_, true, true) => "it has no port: nothing is exposed",
-                (_, true, false) => "it has no port: nothing is published",
-                (true, ..) => "it is ignored: registrator registers only what has a SERVICE_NAME",
-                (false, ..) => "it is ignored as a part of the system",
-            }
-            .to_owned(),
-        );
-    }
-    reasons
 }
 
 /// Returns the settings of a registrator in a container, if it is one.
@@ -170,7 +100,7 @@ fn of_registrator(document: &Value) -> Option<Options> {
 }
 
 /// Reads the flags that shape instances, wherever they are said; others are passed over.
-fn options<'a>(
+pub(super) fn options<'a>(
     words: impl Iterator<Item = &'a str>,
     environment: &BTreeMap<&str, &str>,
 ) -> Options {
@@ -223,48 +153,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-
-    fn container(labels: &Value, running: bool) -> Value {
-        json!({
-            "Id": "0123456789abcdef", "Name": "/coins-rng-1",
-            "State": {"Running": running, "ExitCode": 137},
-            "Config": {"Image": "x", "Labels": labels, "ExposedPorts": {"80/tcp": {}}},
-            "HostConfig": {"NetworkMode": "bridge"},
-            "NetworkSettings": {"Networks": {"bridge": {"IPAddress": "172.17.0.2"}}},
-        })
-    }
-
-    fn reasons(document: &Value, flags: &str) -> Vec<String> {
-        let options = options(flags.split_whitespace(), &BTreeMap::new());
-        let container = Container::from_inspect(document).unwrap();
-        let node = Node::new("n1", "10.0.0.1");
-        let derived = instances(&container, &options, &node, &|_| None);
-        let seen = Seen { all: vec![(container, derived)], failing: BTreeMap::new(), options };
-        seen.unregistered("rng", &[], "n1").into_iter().flat_map(|one| one.reasons).collect()
-    }
-
-    #[test]
-    fn a_container_that_is_not_registered_says_why() {
-        let name = json!({"com.docker.compose.service": "rng"});
-        let ignored = json!({"com.docker.compose.service": "rng", "SERVICE_IGNORE": "true"});
-        let other = json!({"com.docker.compose.service": "rng", "SERVICE_NAME": "dice"});
-        for (labels, running, flags, word) in [
-            (&name, false, "--internal --compose-names", "does not run (exit code 137)"),
-            (&name, true, "--internal --compose-names", "has not registered it"),
-            (
-                &ignored,
-                true,
-                "--internal --compose-names",
-                "its setting SERVICE_IGNORE=true says so",
-            ),
-            (&name, true, "--compose-names", "no port: nothing is published"),
-            (&other, true, "--internal", "it is registered as dice"),
-            (&name, true, "-internal -explicit", "only what has a SERVICE_NAME"),
-        ] {
-            let reasons = reasons(&container(labels, running), flags);
-            assert!(reasons.iter().any(|reason| reason.contains(word)), "{word}: {reasons:?}");
-        }
-    }
 
     #[test]
     fn registrators_own_container_tells_its_flags() {

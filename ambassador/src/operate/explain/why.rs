@@ -1,0 +1,291 @@
+//! Why a container is no instance of a service. Pure: no I/O, no clock, no async.
+
+use services::{Container, Derived, Node, Options, dns_label, instances};
+
+/// A container, and what registrator makes of it.
+pub(super) struct Look {
+    pub(super) container: Container,
+    derived: Derived,
+    /// What keeps it, or a port of it, from being registered.
+    obstacles: Vec<String>,
+}
+
+impl Look {
+    /// Looks at a container; `peer` returns another one by ID or name.
+    pub(super) fn at<'a>(
+        container: Container,
+        options: &Options,
+        node: &Node,
+        peer: &dyn Fn(&str) -> Option<&'a Container>,
+    ) -> Self {
+        let derived = instances(&container, options, node, peer);
+        let count = |one: &Container, options: &Options| {
+            instances(one, options, node, peer).instances.len()
+        };
+        let obstacles = if container.running && !derived.is_system {
+            obstacles(&container, options, &count)
+        } else {
+            Vec::new()
+        };
+        Self { container, derived, obstacles }
+    }
+
+    /// Tells whether it is of the service, or somebody might take it for one of it.
+    pub(super) fn concerns(&self, service: &str, options: &Options) -> bool {
+        let container = &self.container;
+        // Several ports are registered as web-80 and web-443 where the name is web.
+        let of_port =
+            |rest: &str| rest.strip_prefix('-').is_some_and(|port| port.parse::<u16>().is_ok());
+        let called = |word: &str| {
+            dns_label(word)
+                .and_then(|label| service.strip_prefix(&label).map(str::to_owned))
+                .is_some_and(|rest| rest.is_empty() || of_port(&rest))
+        };
+        let image = container.image.rsplit('/').next().unwrap_or_default();
+        let image = image.split([':', '@']).next().unwrap_or_default();
+        let composed = container.labels.get("com.docker.compose.service");
+        let mut settings = settings(container, options);
+        let named = settings.any(|one| one.is("NAME") && called(one.value));
+        // An ambassador is nobody's instance, whatever it is called.
+        let ours = container.labels.contains_key("ambassador.container");
+        let looks_like = composed.is_some_and(|name| called(name)) || called(image) || named;
+        !ours && looks_like || self.is(service)
+    }
+
+    fn is(&self, service: &str) -> bool {
+        self.derived.instances.iter().any(|instance| instance.service == service)
+    }
+
+    /// Returns why it is not registered as the service.
+    pub(super) fn why(&self, service: &str, options: &Options) -> Vec<String> {
+        let Self { container, derived, obstacles } = self;
+        if !container.running {
+            let memory = if container.out_of_memory { ", out of memory" } else { "" };
+            let code = container.exit_code;
+            return vec![format!("its container does not run (exit code {code}{memory})")];
+        }
+        if self.is(service) {
+            return vec![
+                "registrator has not registered it: does it run, and reach Consul?".to_owned(),
+            ];
+        }
+        let mut reasons = Vec::new();
+        let others: Vec<_> = derived.instances.iter().map(|one| one.service.as_str()).collect();
+        if !others.is_empty() {
+            reasons.push(format!("it is registered as {}", others.join(", ")));
+        }
+        if derived.is_system {
+            reasons.push("it is ignored as a part of the system".to_owned());
+        }
+        reasons.extend(obstacles.iter().cloned());
+        reasons.extend(derived.warnings.iter().map(ToString::to_string));
+        if reasons.is_empty() {
+            let reason = match options.internal {
+                true if container.exposed.is_empty() => "it has no port: nothing is exposed",
+                false if container.published.is_empty() => "it has no port: nothing is published",
+                _ => "registrator finds nothing in it to register",
+            };
+            reasons.push(reason.to_owned());
+        }
+        reasons
+    }
+}
+
+/// Returns what keeps a container, or a port of it, from being registered: that without which there is more. `count` tells
+/// how much there is.
+fn obstacles(
+    container: &Container,
+    options: &Options,
+    count: &dyn Fn(&Container, &Options) -> usize,
+) -> Vec<String> {
+    let with = |ignoring: bool, gating: bool, explicit: bool| {
+        let (mut container, mut options) = (container.clone(), options.clone());
+        if !ignoring {
+            forget_ignoring(&mut container, &options);
+        }
+        if !gating {
+            container.health = None;
+        }
+        options.explicit &= explicit;
+        count(&container, &options)
+    };
+    let free = with(false, false, false);
+    let mut reasons = Vec::new();
+    if with(true, false, false) < free {
+        let yes = |value: &str| {
+            !matches!(
+                value.trim().to_lowercase().as_str(),
+                "0" | "f" | "false" | "n" | "no" | "off"
+            )
+        };
+        let said = settings(container, options).find(|one| one.is("IGNORE") && yes(one.value));
+        reasons.extend(
+            said.map(|one| format!("it is ignored: its setting {}={} says so", one.key, one.value)),
+        );
+    }
+    if with(false, true, false) < free {
+        reasons.push("its health check has not passed, and it is registered only then".to_owned());
+    }
+    if with(false, false, true) < free {
+        reasons
+            .push("it is ignored: registrator registers only what has a SERVICE_NAME".to_owned());
+    }
+    reasons
+}
+
+fn forget_ignoring(container: &mut Container, options: &Options) {
+    let keys: Vec<_> = settings(container, options)
+        .filter(|one| one.is("IGNORE"))
+        .map(|one| (one.key.to_owned(), one.of_label))
+        .collect();
+    for (key, of_label) in keys {
+        if of_label { &mut container.labels } else { &mut container.environment }.remove(&key);
+    }
+}
+
+/// A setting that registrator reads, in a label or in the environment.
+struct Setting<'a> {
+    key: &'a str,
+    value: &'a str,
+    of_label: bool,
+    /// In capitals, as in `80_NAME`.
+    name: String,
+}
+
+impl Setting<'_> {
+    /// Tells whether it says this, of all ports or of some.
+    fn is(&self, word: &str) -> bool {
+        self.name.strip_suffix(word).is_some_and(|rest| rest.is_empty() || rest.ends_with('_'))
+    }
+}
+
+/// Returns the settings of a container, labels first; a prefix stands before those only.
+fn settings<'a>(
+    container: &'a Container,
+    options: &'a Options,
+) -> impl Iterator<Item = Setting<'a>> {
+    let setting = |key: &'a str, value: &'a str, name: &str, of_label| Setting {
+        key,
+        value,
+        of_label,
+        name: name.to_uppercase(),
+    };
+    let labels = container.labels.iter().filter_map(move |(key, value)| {
+        let own = key.strip_prefix(&options.label_prefix)?;
+        let dotted = || own.strip_prefix("service.").map(|name| name.replace('.', "_"));
+        let name = own.strip_prefix("SERVICE_").map(str::to_owned).or_else(dotted)?;
+        Some(setting(key, value, &name, true))
+    });
+    let environment = container.environment.iter().filter_map(move |(key, value)| {
+        Some(setting(key, value, key.strip_prefix("SERVICE_")?, false))
+    });
+    labels.chain(environment).filter(|one| !one.value.trim().is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::{Value, json};
+
+    use super::super::docker::options;
+    use super::*;
+
+    fn container(labels: &Value, running: bool) -> Value {
+        json!({
+            "Id": "0123456789abcdef", "Name": "/coins-rng-1",
+            "State": {"Running": running, "ExitCode": 137},
+            "Config": {"Image": "x", "Labels": labels, "ExposedPorts": {"80/tcp": {}}},
+            "HostConfig": {"NetworkMode": "bridge"},
+            "NetworkSettings": {"Networks": {"bridge": {"IPAddress": "172.17.0.2"}}},
+        })
+    }
+
+    fn look(document: &Value, options: &Options) -> Look {
+        let container = Container::from_inspect(document).unwrap();
+        Look::at(container, options, &Node::new("n1", "10.0.0.1"), &|_| None)
+    }
+
+    fn reasons(document: &Value, flags: &str) -> Vec<String> {
+        let options = options(flags.split_whitespace(), &BTreeMap::new());
+        let look = look(document, &options);
+        assert!(look.concerns("rng", &options), "{document}");
+        look.why("rng", &options)
+    }
+
+    #[test]
+    fn a_container_that_is_not_registered_says_why() {
+        let name = json!({"com.docker.compose.service": "rng"});
+        let ignored = json!({"com.docker.compose.service": "rng", "SERVICE_IGNORE": "true"});
+        let other = json!({"com.docker.compose.service": "rng", "SERVICE_NAME": "dice"});
+        let system = json!({"com.docker.compose.service": "rng", "ambassador.system": ""});
+        let both = "--internal --compose-names";
+        for (labels, running, flags, word) in [
+            (&name, false, both, "does not run (exit code 137)"),
+            (&name, true, both, "has not registered it"),
+            (&ignored, true, both, "its setting SERVICE_IGNORE=true says so"),
+            (&name, true, "--compose-names", "no port: nothing is published"),
+            (&other, true, "--internal", "it is registered as dice"),
+            (&name, true, "-internal -explicit", "only what has a SERVICE_NAME"),
+            (&system, true, both, "a part of the system"),
+        ] {
+            let reasons = reasons(&container(labels, running), flags);
+            assert!(reasons.len() == 1 && reasons[0].contains(word), "{word}: {reasons:?}");
+        }
+    }
+
+    #[test]
+    fn a_setting_counts_in_every_spelling_that_registrator_reads() {
+        for (labels, environment, flags, said) in [
+            (json!({"service.ignore": "yes"}), "", "", "service.ignore=yes"),
+            (json!({"service.80.ignore": "1"}), "", "", "service.80.ignore=1"),
+            (json!({"SERVICE_80_tcp_IGNORE": "on"}), "", "", "SERVICE_80_tcp_IGNORE=on"),
+            (json!({"x.service.ignore": "1"}), "", "--label-prefix x.", "x.service.ignore=1"),
+            (json!({}), "SERVICE_IGNORE=1", "--label-prefix x.", "SERVICE_IGNORE=1"),
+            (json!({"SERVICE_IGNORE": "no"}), "SERVICE_80_IGNORE=1", "", "SERVICE_80_IGNORE=1"),
+        ] {
+            let mut document = container(&labels, true);
+            document["Config"]["Image"] = json!("rng");
+            document["Config"]["Env"] = json!([environment]);
+            let reasons = reasons(&document, &format!("--internal {flags}"));
+            assert_eq!(reasons, [format!("it is ignored: its setting {said} says so")]);
+        }
+    }
+
+    #[test]
+    fn what_waits_for_its_health_check_is_told_from_what_is_ignored() {
+        let gated = |status: &str, more: Value| {
+            let mut labels = json!({"com.docker.compose.service": "rng", "service.health": "gate"});
+            labels.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            let mut document = container(&labels, true);
+            document["State"]["Health"] = json!({"Status": status, "Log": []});
+            reasons(&document, "--internal --compose-names")
+        };
+        for status in ["starting", "unhealthy"] {
+            let reasons = gated(status, json!({}));
+            assert_eq!(
+                reasons,
+                ["its health check has not passed, and it is registered only then"]
+            );
+        }
+        let both = gated("starting", json!({"SERVICE_IGNORE": "1"}));
+        assert_eq!(both.len(), 2, "{both:?}");
+    }
+
+    #[test]
+    fn a_container_concerns_the_services_that_its_names_could_mean() {
+        let labels = json!({"com.docker.compose.service": "my_web", "service.443.name": "Shop"});
+        let internal = options(["--internal"].into_iter(), &BTreeMap::new());
+        let look = look(&container(&labels, true), &internal);
+        for (service, concerns) in [
+            ("my-web", true),
+            ("my-web-80", true),
+            ("Shop", true),
+            ("x", true),
+            ("my-web-x", false),
+            ("my", false),
+        ] {
+            assert_eq!(look.concerns(service, &internal), concerns, "{service}");
+        }
+    }
+}
