@@ -72,6 +72,7 @@ impl Worker {
             .collect();
         let suspects = names.into_iter().filter(|name| self.is_suspect(name, &wanted)).collect();
         let mut search = Search::new(suspects);
+        let mut undecided = false;
         while let Some(without) = search.question() {
             let text = if without.is_empty() {
                 Some(Arc::clone(&wanted.text))
@@ -87,7 +88,10 @@ impl Worker {
                 None => Some(false),
             };
             // Whoever is to blame is not found out now; the next refusal is another chance.
-            let Some(passes) = passes else { break };
+            let Some(passes) = passes else {
+                undecided = trial == Trial::Check;
+                break;
+            };
             search.answer(passes);
         }
         if trial == Trial::Reload {
@@ -97,8 +101,8 @@ impl Worker {
         for name in &culprits {
             self.leave_out(name, &wanted, trial);
         }
-        if search.is_right() {
-            // What made it fail, such as a want of memory, is over. Not at once, lest it fail and pass for ever.
+        if search.is_right() || undecided && culprits.is_empty() {
+            // What makes it fail, such as a want of memory, passes. Not at once, lest it fail and pass for ever.
             self.refused = None;
             self.retry = Some(Instant::now() + self.delays.next_delay());
         } else if culprits.is_empty() {

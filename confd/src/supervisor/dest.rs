@@ -7,10 +7,13 @@ use crate::board::Phase;
 use crate::resource::{self, Resource};
 
 impl Supervisor {
-    /// Tells whether the worker of `resource` has the destination that its file says.
+    /// Tells whether the worker of `resource`, or those of what it stands for, have the destination that its file says.
     pub(super) fn is_at_work(&self, resource: &Resource) -> bool {
-        let running = self.running.get(&resource.name);
-        running.is_some_and(|running| running.resource.dest == resource.dest)
+        let same = |other: &Resource| other.name == resource.name && other.dest == resource.dest;
+        if resource.for_each.is_some() {
+            return self.resources.iter().any(same);
+        }
+        self.running.get(&resource.name).is_some_and(|running| same(&running.resource))
     }
 
     /// Ends a worker that has the destination of `resource` and is to move to another; if it is to stay, returns its name.
@@ -37,7 +40,8 @@ impl Supervisor {
 
     /// Leaves a resource as it was, because its destination is that of `owner`.
     pub(super) fn refuse(&mut self, name: &str, owner: &str) {
-        let why = format!("{name}.toml: {}", resource::taken(owner));
+        let file = |name: &str| resource::parts(name).map_or(name, |(of, _)| of).to_owned();
+        let why = format!("{}.toml: {}", file(name), resource::taken(&file(owner)));
         let phase = Phase::Failing(why.clone());
         if self.shared.board.phase(&files(name)).as_ref() != Some(&phase) {
             tracing::error!(resource = name, "{why}");
