@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use sha2::{Digest, Sha256};
 
-use crate::stack::{Http, Program, assert_quickest};
+use crate::stack::{Http, Program, assert_quickest, assert_succeeds};
 
 const HELLO: &str = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
 
@@ -63,16 +63,23 @@ async fn ten_at_once_take_no_longer_than_one() {
 #[tokio::test]
 async fn a_signal_lets_requests_finish() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
-        let (hasher, address) = Program::serve(&["hasher"]).await;
-        let silent = tokio::net::TcpStream::connect(address).await.unwrap();
-        let url = format!("http://{address}/");
-        let http = Http::new();
-        http.get(&url).await;
-        let request = tokio::spawn(async move { http.post(&url, b"hello").await });
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        hasher.signal(signal);
-        assert_eq!(request.await.unwrap().text(), HELLO);
-        hasher.assert_ends_soon();
-        drop(silent);
+        assert_succeeds(async || {
+            let (hasher, address) = Program::serve(&["hasher"]).await;
+            let silent = tokio::net::TcpStream::connect(address).await.unwrap();
+            let url = format!("http://{address}/");
+            let http = Http::new();
+            http.get(&url).await;
+            let request =
+                tokio::spawn(async move { http.request("POST", &url, b"hello".to_vec()).await });
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            hasher.signal(signal);
+            let answer = request.await.unwrap();
+            hasher.assert_ends_soon();
+            drop(silent);
+            let answer = answer.map_err(|error| format!("{signal}: {error}"))?;
+            assert_eq!(answer.text(), HELLO);
+            Ok(())
+        })
+        .await;
     }
 }

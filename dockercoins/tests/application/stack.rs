@@ -36,7 +36,7 @@ pub(crate) fn assert_took(took: Duration, milliseconds: std::ops::RangeInclusive
     );
 }
 
-/// How often what has to be quick is tried: a machine that is busy with something else is late now and then, and
+/// How often what has to be quick is tried at most: a machine that is busy with something else is late now and then, and
 /// says nothing about the program.
 const TRIES: usize = 5;
 
@@ -53,6 +53,19 @@ pub(crate) async fn assert_quickest(
         }
     }
     assert_took(quickest, milliseconds);
+}
+
+/// Asserts that something succeeds when it is tried several times: what has only so much time to end may be cut off on
+/// a machine that is busy with something else.
+pub(crate) async fn assert_succeeds(mut attempt: impl AsyncFnMut() -> Result<(), String>) {
+    let mut failures = Vec::new();
+    for _ in 0..TRIES {
+        match attempt().await {
+            Ok(()) => return,
+            Err(why) => failures.push(why),
+        }
+    }
+    panic!("each time: {failures:#?}");
 }
 
 /// One of our programs.
@@ -109,7 +122,7 @@ impl Program {
         let status = self.process.wait(Duration::from_secs(10)).unwrap();
         let took = started.elapsed();
         // Within a second, were there nothing else on the machine.
-        assert!(took < Duration::from_secs(3), "ended after {took:?}");
+        assert!(took < Duration::from_secs(6), "ended after {took:?}");
         assert!(status.is_some_and(|status| status.success()), "{status:?}: {}", self.log());
     }
 }

@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use sha2::{Digest, Sha256};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::stack::{Program, Redis, eventually};
+use crate::stack::{Program, Redis, assert_succeeds, eventually};
 
 /// rng and hasher, running.
 struct Servers {
@@ -162,14 +162,28 @@ async fn a_redis_that_hangs_is_waited_for() {
 
 #[tokio::test]
 async fn a_signal_ends_it_within_a_second_with_its_count_written() {
-    let redis = Redis::start().await;
     let servers = Servers::start().await;
-    let worker = servers.worker(&redis, &[]);
-    let counted = more_than(&redis, 0).await;
-    tokio::time::sleep(Duration::from_millis(700)).await;
-    worker.signal(Signal::SIGTERM);
-    worker.assert_ends_soon();
-    assert!(redis.hashes().await > counted, "two units were not counted: {}", worker.log());
+    assert_succeeds(async || {
+        let redis = Redis::start().await;
+        let (hasher, requests) = counted(servers.hasher).await;
+        let worker = worker(servers.rng, hasher, &redis, &[]);
+        let patience = Duration::from_secs(30);
+        let known = eventually("two units are done and not counted", patience, async || {
+            let known = redis.hashes().await;
+            let two = requests.load(Ordering::SeqCst) >= known + 2;
+            // They may have been counted meanwhile.
+            (two && redis.hashes().await == known).then_some(known)
+        })
+        .await;
+        worker.signal(Signal::SIGTERM);
+        worker.assert_ends_soon();
+        if redis.hashes().await > known {
+            return Ok(());
+        }
+        assert_ne!(worker.lines("are lost"), 0, "not even tried: {}", worker.log());
+        Err(worker.log())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -179,7 +193,11 @@ async fn a_signal_ends_it_within_a_second_whatever_is_away() {
     frozen.signal(Signal::SIGSTOP);
     for redis in [&Redis::away(), &frozen] {
         let worker = worker(nobody, nobody, redis, &[]);
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        // It says so when it listens to signals, before it asks redis.
+        eventually("it works", Duration::from_secs(10), async || {
+            (worker.lines("units of work done") > 0).then_some(())
+        })
+        .await;
         assert!(worker.runs());
         worker.signal(Signal::SIGTERM);
         worker.assert_ends_soon();
