@@ -133,13 +133,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let dest = folder.path().join("a");
         let staged = disk::stage(&dest, "good", &disk::Access::default()).unwrap();
-        let ask = async |command: &str| {
-            let limit = Duration::from_millis(300);
+        let ask = async |command: &str, limit: Duration| {
             Check::Command(command.into()).ask(&staged, &dest, limit).await
         };
-        assert!(ask("grep -q good {{ src }}").await.is_ok());
-        assert!(matches!(ask("grep bad {{ src }}").await, Err(Error::Rejected(_))));
-        assert!(matches!(ask("sleep 10").await, Err(Error::Undecided(_))));
+        let ample = Duration::from_secs(20);
+        assert!(ask("grep -q good {{ src }}", ample).await.is_ok());
+        assert!(matches!(ask("grep bad {{ src }}", ample).await, Err(Error::Rejected(_))));
+        let late = ask("sleep 10", Duration::from_millis(300)).await;
+        assert!(matches!(late, Err(Error::Undecided(_))));
     }
 
     #[tokio::test]

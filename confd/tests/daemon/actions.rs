@@ -88,7 +88,7 @@ async fn a_program_without_a_reload_signal_is_restarted_and_one_that_stays_is_ki
     let text = script(&bed, "trap 'note term' TERM");
     // A line for a shell; what it starts is ended with it.
     let text = format!("sleep 3456.7 & {text}");
-    one_key(&bed, &format!("[template.exec]\ncommand = {text:?}\nkill_timeout = \"100ms\"\n"));
+    one_key(&bed, &format!("[template.exec]\ncommand = {text:?}\nkill_timeout = \"3s\"\n"));
     bed.start();
     bed.until("it is started", |bed| noted(bed, "start none") == 1).await;
     let first = program(&bed);
@@ -98,8 +98,11 @@ async fn a_program_without_a_reload_signal_is_restarted_and_one_that_stays_is_ki
     let second = program(&bed);
     bed.confd().stop().unwrap();
     assert!(!runs(second));
-    let left = std::process::Command::new("ps").args(["-eo", "args"]).output().unwrap();
-    assert!(!String::from_utf8_lossy(&left.stdout).contains("sleep 3456.7"));
+    let processes = || std::process::Command::new("ps").args(["-eo", "args"]).output().unwrap();
+    bed.until("what it started is gone", |_| {
+        !String::from_utf8_lossy(&processes().stdout).contains("sleep 3456.7")
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -83,7 +83,8 @@ async fn comes_after(pause: Duration, level: &str) {
     symlink(bed.haproxy.folder(), &later).unwrap();
     bed.until_serving("http_web", &["a"]).await;
     println!("configured {:?} after it was there", started.elapsed());
-    assert!(started.elapsed() < Duration::from_secs(4), "{}", bed.log());
+    // It is looked for twice a second; a busy machine adds its own.
+    assert!(started.elapsed() < Duration::from_secs(6), "{}", bed.log());
     assert_eq!(bed.log().matches("ERROR").count(), usize::from(level == "ERROR"), "{}", bed.log());
 }
 

@@ -199,25 +199,26 @@ async fn five_hundred_services_are_followed_with_a_hundred_connections() {
         worst = worst.max(took);
     }
     println!("500 services, {count} sockets: a change is written after {worst:?} at worst");
-    assert!(worst < Duration::from_secs(5), "{worst:?}");
+    // Two seconds, and what a busy machine adds; who has no place waits for a minute if nobody tells it of the change.
+    assert!(worst < Duration::from_secs(12), "{worst:?}");
     // And so is a key, of which no change in the catalog tells.
     tokio::time::sleep(Duration::from_secs(3)).await;
     bed.client.kv_put("color", b"red").await.unwrap();
     let took = bed.until("the key is seen", |bed| read(bed).contains("color red")).await;
-    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert!(took < Duration::from_secs(12), "{took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_instance_that_flaps_is_left_out_alone_until_it_stays() {
     let webs: Vec<Web> = (0..3).map(|n| Web::start(&n.to_string()).unwrap()).collect();
     let mut bed = Bed::new();
-    bed.append("conf.d/haproxy.toml", "\n[template.flap]\nlimit = 3\nhalf_life = \"3s\"\n");
+    bed.append("conf.d/haproxy.toml", "\n[template.flap]\nlimit = 3\nhalf_life = \"8s\"\n");
     for (n, web) in webs.iter().enumerate() {
         bed.register("web", &n.to_string(), web.address(), &["http"]).await;
     }
     bed.start();
     bed.until_serving("http_web", &["0", "1", "2"]).await;
-    for _ in 0..5 {
+    for _ in 0..10 {
         bed.client.deregister("2").await.unwrap();
         bed.until("it is gone", |bed| !bed.written().contains("2")).await;
         bed.register("web", "2", webs[2].address(), &["http"]).await;

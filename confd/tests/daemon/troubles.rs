@@ -170,7 +170,11 @@ async fn an_edit_lets_go_nothing_that_is_held() {
     bed.until("another worker goes on", |bed| bed.log().contains("stopped")).await;
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     bed.until_serving("http_web", &all).await;
-    assert_eq!(status(&bed).0["haproxy"]["Ok"]["held"].as_array().unwrap().len(), 2);
+    bed.until("it holds the same", |bed| {
+        let held = &status(bed).0["haproxy"]["Ok"]["held"];
+        held.as_array().is_some_and(|held| held.len() == 2)
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
