@@ -2,6 +2,8 @@
 
 mod drain_node;
 mod explain;
+mod gone;
+mod ports;
 mod reasons;
 mod report;
 mod status;

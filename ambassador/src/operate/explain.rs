@@ -8,6 +8,8 @@ use std::process::ExitCode;
 
 use consul::Query;
 
+use super::gone::gone;
+use super::ports::Ports;
 use super::reasons::{Explained, explained};
 use super::subject::entries;
 use super::table::table;
@@ -51,13 +53,16 @@ pub(crate) async fn explain(options: &Explain) -> anyhow::Result<ExitCode> {
             }
         },
     };
+    let mut ports = Ports::default();
+    ports.add(&instances);
     let mut all: Vec<_> = instances
         .iter()
         .map(|entry| {
             let since = seen.as_ref().and_then(|seen| seen.unhealthy_since(entry));
-            explained(entry, &shares, &documents, since.as_deref())
+            explained(entry, &ports, &shares, &documents, since.as_deref())
         })
         .collect();
+    all.extend(gone(&client, service, &instances, &documents).await?);
     if let Some(seen) = &seen {
         all.extend(seen.unregistered(service, &instances, &node.name));
     }

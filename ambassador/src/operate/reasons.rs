@@ -5,13 +5,19 @@ use std::collections::BTreeMap;
 use consul::{ServiceEntry, Status};
 use serde::Serialize;
 
+use super::ports::Ports;
 use super::report::{Backend, Document, State};
+
+/// Why an instance is there that Consul has not.
+pub(crate) const HELD: &str =
+    "it has gone from Consul, but the guard holds it: too many vanished at once";
 
 /// One instance, or a container that is none, and what is to be said about it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Explained {
     /// The ID in Consul; of a container that is not registered, its name.
     pub(crate) id: String,
+    /// Empty where it is not known.
     pub(crate) node: String,
     /// `ip:port`; empty where it is not registered.
     pub(crate) address: String,
@@ -23,10 +29,11 @@ pub(crate) struct Explained {
     pub(crate) ambassadors: BTreeMap<String, String>,
 }
 
-/// Returns what is to be said about a registered instance; `since` is when Docker's own health
-/// check began to fail.
+/// Returns what is to be said about a registered instance; `ports` are those of its service, `since` is when Docker's own
+/// health check began to fail.
 pub(crate) fn explained(
     entry: &ServiceEntry,
+    ports: &Ports,
     shares: &BTreeMap<String, f64>,
     documents: &[Document],
     since: Option<&str>,
@@ -40,9 +47,13 @@ pub(crate) fn explained(
         reasons.push(why);
     }
     let mut ambassadors = BTreeMap::new();
-    let mut serving = true;
+    let (mut serving, mut other_ports) = (true, false);
     for document in documents {
-        for backend in document.backends_of(&service.name, &[&service.id]) {
+        for (name, backend) in document.backends_of(&service.name, &[&service.id]) {
+            if !ports.belongs(entry, name) && !backend.has(&service.id) {
+                other_ports = true;
+                continue;
+            }
             let (word, why) = at(document, backend, &service.id, &reasons);
             serving &= word == State::Serving.as_str();
             ambassadors.insert(document.name(), word);
@@ -51,7 +62,11 @@ pub(crate) fn explained(
     }
     if ambassadors.is_empty() {
         serving = false;
-        reasons.push(format!("no ambassador reports that it knows {:?}", service.name));
+        reasons.push(if other_ports {
+            format!("ambassadors that know {:?} are for other ports of it", service.name)
+        } else {
+            format!("no ambassador reports that it knows {:?}", service.name)
+        });
     }
     Explained {
         id: service.id.clone(),
@@ -132,7 +147,7 @@ fn at(
         State::Joining => "its weight is 0 until its first check passes",
         State::Draining => "it is draining: its last connections may end",
         State::Down => "HAProxy's own check of it fails",
-        State::Held => "it has gone from Consul, but the guard holds it: too many vanished at once",
+        State::Held => HELD,
         State::LeftOut => "its service is left out: with it the configuration was refused",
         State::Maintenance => "it is in maintenance",
         State::Other(word) => word,
@@ -166,7 +181,8 @@ mod tests {
     }
 
     fn said(entry: &ServiceEntry, state: Option<State>) -> Explained {
-        explained(entry, &BTreeMap::new(), &[document(state)], Some("10:00"))
+        let documents = [document(state)];
+        explained(entry, &Ports::default(), &BTreeMap::new(), &documents, Some("10:00"))
     }
 
     #[test]
@@ -188,6 +204,29 @@ mod tests {
             assert_eq!(explained.reasons.len(), 1, "{explained:?}");
             assert!(explained.reasons[0].contains(word), "{explained:?}");
         }
+    }
+
+    #[test]
+    fn a_backend_that_is_for_another_port_needs_no_instance() {
+        let (mut one, mut other) = (entry(), entry());
+        for (entry, port) in [(&mut one, "80"), (&mut other, "443")] {
+            entry.service.meta.insert("container-port".into(), port.into());
+        }
+        let mut ports = Ports::default();
+        ports.add(&[one.clone(), other]);
+        let document = |backends: &[(&str, &[&str])]| {
+            let states = |ids: &[&str]| {
+                let states = ids.iter().map(|id| ((*id).to_owned(), State::Serving));
+                Backend::States(states.collect())
+            };
+            let backends = backends.iter().map(|(name, ids)| ((*name).to_owned(), states(ids)));
+            Document { backends: backends.collect(), ..document(None) }
+        };
+        let said =
+            |backends| explained(&one, &ports, &BTreeMap::new(), &[document(backends)], None);
+        assert!(said(&[("rng_80", &["a"]), ("rng_443", &["b"])]).serving);
+        assert!(said(&[("rng_80", &[])]).reasons[0].contains("not there yet"));
+        assert!(said(&[("rng_443", &["b"])]).reasons[0].contains("are for other ports of it"));
     }
 
     #[test]

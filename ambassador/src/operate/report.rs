@@ -77,17 +77,16 @@ impl Document {
         format!("{}/{}", self.node, self.client.as_ref().unwrap_or(&self.id))
     }
 
-    /// Returns the backends of a service, by name or by one of its instances.
+    /// Returns the backends of a service with their names: those that are named after it or have one of its instances.
     pub(crate) fn backends_of<'a>(
         &'a self,
         service: &'a str,
         instances: &'a [&'a str],
-    ) -> impl Iterator<Item = &'a Backend> {
+    ) -> impl Iterator<Item = (&'a str, &'a Backend)> {
         self.backends.iter().filter_map(move |(name, backend)| {
             let named = is_of(name, service);
-            let holds =
-                |id: &&str| matches!(backend, Backend::States(all) if all.contains_key(*id));
-            (named || instances.iter().any(holds)).then_some(backend)
+            (named || instances.iter().any(|id| backend.has(id)))
+                .then_some((name.as_str(), backend))
         })
     }
 
@@ -107,7 +106,7 @@ impl Document {
         let counted =
             |backend: &Backend| matches!(backend, Backend::Counts(counts) if !counts.is_empty());
         self.backends_of(service, &[])
-            .any(counted)
+            .any(|(_, backend)| counted(backend))
             .then(|| format!("{} reports numbers only, not {instance}", self.name()))
     }
 }
@@ -125,6 +124,11 @@ fn is_of(backend: &str, service: &str) -> bool {
         })
 }
 
+/// Returns the port whose instances a service's backend is for, where its name tells one: `web_80`.
+pub(crate) fn port_of<'a>(backend: &'a str, service: &str) -> Option<&'a str> {
+    bare(backend).strip_prefix(service)?.strip_prefix('_').filter(|port| is_number(port))
+}
+
 /// Returns a backend's name without what it speaks.
 fn bare(backend: &str) -> &str {
     let bare = backend.strip_prefix("http_").or_else(|| backend.strip_prefix("tcp_"));
@@ -133,6 +137,13 @@ fn bare(backend: &str) -> &str {
 
 fn is_number(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c.is_ascii_digit())
+}
+
+impl Backend {
+    /// Whether it is known to have an instance.
+    pub(crate) fn has(&self, instance: &str) -> bool {
+        matches!(self, Self::States(all) if all.contains_key(instance))
+    }
 }
 
 impl State {

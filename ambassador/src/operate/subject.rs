@@ -2,9 +2,13 @@
 
 use consul::{Client, Query, ServiceEntry};
 
+use super::ports::Ports;
+
 /// Instances, by service.
 pub(crate) struct Subject {
     pub(crate) instances: Vec<ServiceEntry>,
+    /// The ports of all instances of their services.
+    pub(crate) ports: Ports,
     /// Whether a service is meant, and so all its instances, later ones too.
     pub(crate) service: Option<String>,
 }
@@ -15,16 +19,20 @@ impl Subject {
         let services = client.catalog_services(&Query::default()).await?.value;
         if services.contains_key(word) {
             let instances = entries(client, word).await?;
-            return Ok(Self { instances, service: Some(word.to_owned()) });
+            let mut ports = Ports::default();
+            ports.add(&instances);
+            return Ok(Self { instances, ports, service: Some(word.to_owned()) });
         }
-        let instances = of_container(client, word).await?;
-        Ok(Self { instances, service: None })
+        let (instances, ports) = search(client, word).await?;
+        Ok(Self { instances, ports, service: None })
     }
 
     /// A service with these instances.
     #[cfg(test)]
     pub(crate) fn of(service: &str, instances: Vec<ServiceEntry>) -> Self {
-        Self { instances, service: Some(service.to_owned()) }
+        let mut ports = Ports::default();
+        ports.add(&instances);
+        Self { instances, ports, service: Some(service.to_owned()) }
     }
 }
 
@@ -45,12 +53,18 @@ pub(crate) async fn of_container(
     client: &Client,
     word: &str,
 ) -> Result<Vec<ServiceEntry>, consul::Error> {
-    let mut found = Vec::new();
+    Ok(search(client, word).await?.0)
+}
+
+/// Returns a container's instances, and the ports of all instances of their services.
+async fn search(client: &Client, word: &str) -> Result<(Vec<ServiceEntry>, Ports), consul::Error> {
+    let (mut found, mut ports) = (Vec::new(), Ports::default());
     for service in client.catalog_services(&Query::default()).await?.value.into_keys() {
         let entries = entries(client, &service).await?;
+        ports.add(&entries);
         found.extend(entries.into_iter().filter(|entry| is_of(entry, word)));
     }
-    Ok(found)
+    Ok((found, ports))
 }
 
 /// Tells whether an instance is that of a container, by the container's name or ID.

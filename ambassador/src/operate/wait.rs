@@ -53,16 +53,18 @@ fn missing(subject: &Subject, word: &str, documents: &[Document]) -> Option<Stri
     let services: std::collections::BTreeSet<_> =
         healthy.iter().map(|one| one.service.name.as_str()).collect();
     for service in services {
-        let ids: Vec<_> = healthy
-            .iter()
-            .filter(|one| one.service.name == service)
-            .map(|one| one.service.id.as_str())
-            .collect();
+        let own: Vec<_> = healthy.iter().filter(|one| one.service.name == service).collect();
+        let ids: Vec<_> = own.iter().map(|one| one.service.id.as_str()).collect();
         let mut ambassadors = 0;
         for document in documents {
-            for backend in document.backends_of(service, &ids) {
+            for (name, backend) in document.backends_of(service, &ids) {
+                let wanted = own.iter().filter(|one| subject.ports.belongs(one, name));
+                let wanted: Vec<_> = wanted.map(|one| one.service.id.as_str()).collect();
+                if wanted.is_empty() {
+                    continue;
+                }
                 ambassadors += 1;
-                if let Some(missing) = missing_there(backend, &ids) {
+                if let Some(missing) = missing_there(backend, &wanted) {
                     return Some(format!("{}: {missing}", document.name()));
                 }
             }
@@ -155,6 +157,25 @@ mod tests {
         assert!(said.contains("b is not there yet"), "{said}");
         assert!(missing(&both, "rng", &[other]).unwrap().contains("no ambassador"));
         assert!(missing(&subject(&[]), "rng", &[good]).unwrap().contains("no instance"));
+    }
+
+    #[test]
+    fn a_backend_that_is_for_a_port_needs_the_instances_at_it_only() {
+        let mut both = subject(&["a", "b"]);
+        for (entry, port) in both.instances.iter_mut().zip(["80", "443"]) {
+            entry.service.meta.insert("container-port".into(), port.into());
+        }
+        let both = Subject::of("rng", both.instances);
+        let document = |backends: &[(&str, &str)]| {
+            let states = |id: &str| Backend::States([(id.to_owned(), State::Serving)].into());
+            let backends = backends.iter().map(|(name, id)| ((*name).to_owned(), states(id)));
+            Document { backends: backends.collect(), ..document("n1", &[]) }
+        };
+        assert_eq!(missing(&both, "rng", &[document(&[("rng_80", "a"), ("rng_443", "b")])]), None);
+        let said = missing(&both, "rng", &[document(&[("rng_80", "b")])]).unwrap();
+        assert!(said.contains("a is not there yet"), "{said}");
+        let said = missing(&both, "rng", &[document(&[("rng", "a")])]).unwrap();
+        assert!(said.contains("b is not there yet"), "{said}");
     }
 
     #[test]

@@ -7,3 +7,4 @@ mod harness;
 mod operate;
 mod proxy;
 mod push;
+mod world;

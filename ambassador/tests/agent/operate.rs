@@ -1,77 +1,13 @@
 //! The operators' commands with a real Consul and a real engine; what ambassadors report is put
 //! into Consul as confd would put it.
 
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
-use serde_json::{Value, json};
+use serde_json::json;
 use testbed::consul::Consul;
 use testbed::tls::{Certificates, SecureDocker};
 
-use crate::harness::Node;
-
-/// A Consul with a service of two instances, which one ambassador serves.
-struct World {
-    node: Node,
-    consul: Consul,
-    container: String,
-}
-
-impl World {
-    fn new() -> Self {
-        Self::with(Consul::start().unwrap())
-    }
-
-    fn with(consul: Consul) -> Self {
-        let node = Node::new();
-        let container = node.docker.run("rng-1", &[]).unwrap();
-        let world = Self { node, consul, container };
-        for (id, container, tag) in
-            [("n1:rng-1:80", &world.container[..12], "v1"), ("n1:rng-2:80", "ffffffffffff", "v2")]
-        {
-            world.register(id, container, tag);
-        }
-        world
-    }
-
-    fn register(&self, id: &str, container: &str, tag: &str) {
-        let registration = json!({
-            "ID": id, "Name": "rng", "Address": "10.0.0.1", "Port": 80, "Tags": [tag],
-            "Meta": {"container": container},
-        });
-        let path = self.consul.folder().join("registration.json");
-        std::fs::write(&path, json!({ "service": registration }).to_string()).unwrap();
-        self.consul.command(&["services", "register", &path.display().to_string()]).unwrap();
-    }
-
-    fn report(&self, states: &Value) {
-        let document = json!({
-            "node": self.consul.node(), "id": "haproxy", "resource": "haproxy", "client": null,
-            "project": null, "generation": 3, "hash": "0", "applied_at": "2026-01-01T00:00:00Z",
-            "published_at": "2026-01-01T00:00:00Z", "data_age_seconds": 0.25, "event_to_serving_ms": 12,
-            "error": null, "backends": {"http_rng": states},
-        });
-        self.consul
-            .command(&["kv", "put", "ambassadors/n1/haproxy", &document.to_string()])
-            .unwrap();
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        let mut command = self.node.command(arguments);
-        command.env("CONSUL_HTTP_ADDR", self.consul.url()).output().unwrap()
-    }
-
-    fn json(&self, arguments: &[&str]) -> Value {
-        let output = self.run(&[arguments, &["--json"]].concat());
-        serde_json::from_slice(&output.stdout)
-            .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)))
-    }
-
-    fn maintenance(&self) -> bool {
-        let url = format!("{}/v1/agent/checks", self.consul.url());
-        let asked = std::process::Command::new("curl").args(["-fsS", &url]).output().unwrap();
-        String::from_utf8_lossy(&asked.stdout).contains("_service_maintenance")
-    }
-}
+use crate::world::World;
 
 #[test]
 fn wait_explain_status_and_weight_say_what_ambassadors_do() {
@@ -114,6 +50,15 @@ fn wait_explain_status_and_weight_say_what_ambassadors_do() {
         Some(1)
     );
     assert!(world.run(&["weight", "rng", "--clear"]).status.success());
+
+    world.report(
+        &json!({"n1:rng-1:80": "serving", "n1:rng-2:80": "serving", "n1:rng-9:80": "held"}),
+    );
+    let explained = world.json(&["explain", "rng"]);
+    let held = &explained["instances"][2];
+    assert_eq!((&held["id"], &held["serving"]), (&json!("n1:rng-9:80"), &json!(false)));
+    assert_eq!(held["ambassadors"]["node1/haproxy"], "held", "{explained}");
+    world.report(&json!({"n1:rng-1:80": "serving", "n1:rng-2:80": "serving"}));
 
     let status = world.json(&["status"]);
     assert_eq!(status["ambassadors"][0]["event_to_serving_ms"], 12.0, "{status}");

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -154,6 +154,7 @@ pub(crate) fn free_address() -> String {
 /// A server that answers each connection's first bytes with its name, after a delay, and closes.
 pub(crate) struct Server {
     pub(crate) address: String,
+    requests: Arc<AtomicUsize>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -164,22 +165,31 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
+        let requests = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&requests);
         let thread = std::thread::spawn(move || {
             for stream in listener.incoming() {
                 if stopped.load(Ordering::Relaxed) {
                     return;
                 }
                 let mut stream = stream.unwrap();
+                let counter = Arc::clone(&counter);
                 // Health checks come and go without a word.
                 std::thread::spawn(move || {
                     if stream.read(&mut [0; 64]).is_ok_and(|read| read > 0) {
+                        counter.fetch_add(1, Ordering::SeqCst);
                         std::thread::sleep(delay);
                         let _ = stream.write_all(name.as_bytes());
                     }
                 });
             }
         });
-        Self { address: address.to_string(), stop, thread: Some(thread) }
+        Self { address: address.to_string(), requests, stop, thread: Some(thread) }
+    }
+
+    /// Waits until a connection has said something.
+    pub(crate) fn wait_for_a_request(&self) {
+        eventually("a request", || self.requests.load(Ordering::SeqCst) > 0);
     }
 }
 

@@ -39,7 +39,7 @@ fn a_stopped_ambassador_finishes_running_requests_and_takes_no_new_ones() {
             let address = address.clone();
             move || request(&address)
         });
-        std::thread::sleep(Duration::from_millis(200));
+        server.wait_for_a_request();
         ambassador.signal(signal);
         eventually("refused", || refused(&address));
         assert!(!client.is_finished(), "it is refused while the request runs");
@@ -58,7 +58,7 @@ fn connections_that_do_not_end_are_cut_in_time() {
         let ambassador = Ambassador::running(&haproxy, &arguments);
         let mut client = TcpStream::connect(&address).unwrap();
         client.write_all(b"hello\n").unwrap();
-        std::thread::sleep(Duration::from_millis(200));
+        server.wait_for_a_request();
         let asked = Instant::now();
         ambassador.stop();
         let taken = asked.elapsed();
@@ -74,7 +74,7 @@ fn a_second_signal_cuts_connections_at_once() {
         let ambassador = Ambassador::running(&haproxy, &[&address, &server.address]);
         let mut client = TcpStream::connect(&address).unwrap();
         client.write_all(b"hello\n").unwrap();
-        std::thread::sleep(Duration::from_millis(200));
+        server.wait_for_a_request();
         ambassador.signal(Signal::SIGINT);
         eventually("refused", || refused(&address));
         let asked = Instant::now();

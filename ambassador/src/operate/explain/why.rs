@@ -8,6 +8,8 @@ pub(super) struct Look {
     derived: Derived,
     /// What keeps it, or a port of it, from being registered.
     obstacles: Vec<String>,
+    /// Whether nothing of it would be registered without these either.
+    is_empty: bool,
 }
 
 impl Look {
@@ -22,12 +24,11 @@ impl Look {
         let count = |one: &Container, options: &Options| {
             instances(one, options, node, peer).instances.len()
         };
-        let obstacles = if container.running && !derived.is_system {
-            obstacles(&container, options, &count)
-        } else {
-            Vec::new()
-        };
-        Self { container, derived, obstacles }
+        let (mut obstacles, mut is_empty) = (Vec::new(), false);
+        if container.running && !derived.is_system {
+            (obstacles, is_empty) = find(&container, options, &count);
+        }
+        Self { container, derived, obstacles, is_empty }
     }
 
     /// Tells whether it is of the service, or somebody might take it for one of it.
@@ -58,7 +59,7 @@ impl Look {
 
     /// Returns why it is not registered as the service.
     pub(super) fn why(&self, service: &str, options: &Options) -> Vec<String> {
-        let Self { container, derived, obstacles } = self;
+        let Self { container, derived, obstacles, is_empty } = self;
         if !container.running {
             let memory = if container.out_of_memory { ", out of memory" } else { "" };
             let code = container.exit_code;
@@ -79,7 +80,7 @@ impl Look {
         }
         reasons.extend(obstacles.iter().cloned());
         reasons.extend(derived.warnings.iter().map(ToString::to_string));
-        if reasons.is_empty() {
+        if reasons.is_empty() || *is_empty && derived.warnings.is_empty() {
             let reason = match options.internal {
                 true if container.exposed.is_empty() => "it has no port: nothing is exposed",
                 false if container.published.is_empty() => "it has no port: nothing is published",
@@ -91,13 +92,13 @@ impl Look {
     }
 }
 
-/// Returns what keeps a container, or a port of it, from being registered: that without which there is more. `count` tells
-/// how much there is.
-fn obstacles(
+/// Returns what keeps a container, or a port of it, from being registered: that without which there is more; and whether
+/// there is nothing anyway. `count` tells how much there is.
+fn find(
     container: &Container,
     options: &Options,
     count: &dyn Fn(&Container, &Options) -> usize,
-) -> Vec<String> {
+) -> (Vec<String>, bool) {
     let with = |ignoring: bool, gating: bool, explicit: bool| {
         let (mut container, mut options) = (container.clone(), options.clone());
         if !ignoring {
@@ -111,14 +112,16 @@ fn obstacles(
     };
     let free = with(false, false, false);
     let mut reasons = Vec::new();
-    if with(true, false, false) < free {
+    // Where there is nothing, it would be ignored as soon as there is something.
+    if free == 0 || with(true, false, false) < free {
         let yes = |value: &str| {
             !matches!(
                 value.trim().to_lowercase().as_str(),
                 "0" | "f" | "false" | "n" | "no" | "off"
             )
         };
-        let said = settings(container, options).find(|one| one.is("IGNORE") && yes(one.value));
+        let meant = |one: &Setting| if free == 0 { one.name == "IGNORE" } else { one.is("IGNORE") };
+        let said = settings(container, options).find(|one| meant(one) && yes(one.value));
         reasons.extend(
             said.map(|one| format!("it is ignored: its setting {}={} says so", one.key, one.value)),
         );
@@ -130,7 +133,7 @@ fn obstacles(
         reasons
             .push("it is ignored: registrator registers only what has a SERVICE_NAME".to_owned());
     }
-    reasons
+    (reasons, free == 0)
 }
 
 fn forget_ignoring(container: &mut Container, options: &Options) {
@@ -183,109 +186,4 @@ fn settings<'a>(
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use serde_json::{Value, json};
-
-    use super::super::docker::options;
-    use super::*;
-
-    fn container(labels: &Value, running: bool) -> Value {
-        json!({
-            "Id": "0123456789abcdef", "Name": "/coins-rng-1",
-            "State": {"Running": running, "ExitCode": 137},
-            "Config": {"Image": "x", "Labels": labels, "ExposedPorts": {"80/tcp": {}}},
-            "HostConfig": {"NetworkMode": "bridge"},
-            "NetworkSettings": {"Networks": {"bridge": {"IPAddress": "172.17.0.2"}}},
-        })
-    }
-
-    fn look(document: &Value, options: &Options) -> Look {
-        let container = Container::from_inspect(document).unwrap();
-        Look::at(container, options, &Node::new("n1", "10.0.0.1"), &|_| None)
-    }
-
-    fn reasons(document: &Value, flags: &str) -> Vec<String> {
-        let options = options(flags.split_whitespace(), &BTreeMap::new());
-        let look = look(document, &options);
-        assert!(look.concerns("rng", &options), "{document}");
-        look.why("rng", &options)
-    }
-
-    #[test]
-    fn a_container_that_is_not_registered_says_why() {
-        let name = json!({"com.docker.compose.service": "rng"});
-        let ignored = json!({"com.docker.compose.service": "rng", "SERVICE_IGNORE": "true"});
-        let other = json!({"com.docker.compose.service": "rng", "SERVICE_NAME": "dice"});
-        let system = json!({"com.docker.compose.service": "rng", "ambassador.system": ""});
-        let both = "--internal --compose-names";
-        for (labels, running, flags, word) in [
-            (&name, false, both, "does not run (exit code 137)"),
-            (&name, true, both, "has not registered it"),
-            (&ignored, true, both, "its setting SERVICE_IGNORE=true says so"),
-            (&name, true, "--compose-names", "no port: nothing is published"),
-            (&other, true, "--internal", "it is registered as dice"),
-            (&name, true, "-internal -explicit", "only what has a SERVICE_NAME"),
-            (&system, true, both, "a part of the system"),
-        ] {
-            let reasons = reasons(&container(labels, running), flags);
-            assert!(reasons.len() == 1 && reasons[0].contains(word), "{word}: {reasons:?}");
-        }
-    }
-
-    #[test]
-    fn a_setting_counts_in_every_spelling_that_registrator_reads() {
-        for (labels, environment, flags, said) in [
-            (json!({"service.ignore": "yes"}), "", "", "service.ignore=yes"),
-            (json!({"service.80.ignore": "1"}), "", "", "service.80.ignore=1"),
-            (json!({"SERVICE_80_tcp_IGNORE": "on"}), "", "", "SERVICE_80_tcp_IGNORE=on"),
-            (json!({"x.service.ignore": "1"}), "", "--label-prefix x.", "x.service.ignore=1"),
-            (json!({}), "SERVICE_IGNORE=1", "--label-prefix x.", "SERVICE_IGNORE=1"),
-            (json!({"SERVICE_IGNORE": "no"}), "SERVICE_80_IGNORE=1", "", "SERVICE_80_IGNORE=1"),
-        ] {
-            let mut document = container(&labels, true);
-            document["Config"]["Image"] = json!("rng");
-            document["Config"]["Env"] = json!([environment]);
-            let reasons = reasons(&document, &format!("--internal {flags}"));
-            assert_eq!(reasons, [format!("it is ignored: its setting {said} says so")]);
-        }
-    }
-
-    #[test]
-    fn what_waits_for_its_health_check_is_told_from_what_is_ignored() {
-        let gated = |status: &str, more: Value| {
-            let mut labels = json!({"com.docker.compose.service": "rng", "service.health": "gate"});
-            labels.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-            let mut document = container(&labels, true);
-            document["State"]["Health"] = json!({"Status": status, "Log": []});
-            reasons(&document, "--internal --compose-names")
-        };
-        for status in ["starting", "unhealthy"] {
-            let reasons = gated(status, json!({}));
-            assert_eq!(
-                reasons,
-                ["its health check has not passed, and it is registered only then"]
-            );
-        }
-        let both = gated("starting", json!({"SERVICE_IGNORE": "1"}));
-        assert_eq!(both.len(), 2, "{both:?}");
-    }
-
-    #[test]
-    fn a_container_concerns_the_services_that_its_names_could_mean() {
-        let labels = json!({"com.docker.compose.service": "my_web", "service.443.name": "Shop"});
-        let internal = options(["--internal"].into_iter(), &BTreeMap::new());
-        let look = look(&container(&labels, true), &internal);
-        for (service, concerns) in [
-            ("my-web", true),
-            ("my-web-80", true),
-            ("Shop", true),
-            ("x", true),
-            ("my-web-x", false),
-            ("my", false),
-        ] {
-            assert_eq!(look.concerns(service, &internal), concerns, "{service}");
-        }
-    }
-}
+mod tests;
