@@ -108,3 +108,35 @@ async fn a_check_that_fails_once_costs_no_service_its_traffic() {
     assert!(bed.log().contains("busy"), "{}", bed.log());
     assert!(!bed.log().contains("left out"), "{}", bed.log());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_that_fails_its_check_when_another_has_replaced_it_costs_nobody_anything() {
+    let web = Web::start("a").unwrap();
+    let mut bed = Bed::new();
+    let line = "if grep -q 'weight 13' {{ src }}; then sleep 2; echo unlucky; exit 1; fi";
+    let stock = fs::read_to_string(bed.confdir().join("conf.d/haproxy.toml")).unwrap();
+    let stock = stock.replace("check = \"haproxy\"", &format!("check_cmd = {line:?}"));
+    bed.write("conf.d/haproxy.toml", &stock);
+    let weight = "{{ key_or(path=\"weight\", default=\"1\") }}";
+    bed.write(
+        "templates/haproxy.cfg.tera",
+        &bed.template().replace("{{ instance.weight }}", weight),
+    );
+    bed.register("web", "a", web.address(), &["http"]).await;
+    bed.start();
+    bed.until_serving("http_web", &["a"]).await;
+    bed.until("it is remembered", |bed| bed.log().contains("generation=1")).await;
+    // Live at once, while the file's check takes its time; and it has a new instance.
+    bed.client.kv_put("weight", b"13").await.unwrap();
+    let weighs = |bed: &Bed, weight: &str| {
+        bed.haproxy.command("get weight http_web/a").is_ok_and(|now| now.starts_with(weight))
+    };
+    bed.until("it is live", |bed| weighs(bed, "13 ")).await;
+    bed.register("web", "b", web.address(), &["http"]).await;
+    bed.client.kv_put("weight", b"2").await.unwrap();
+    bed.until("the check fails", |bed| bed.log().contains("unlucky")).await;
+    bed.until("the next one is remembered", |bed| bed.log().contains("generation=2")).await;
+    bed.until("it is live", |bed| weighs(bed, "2 ")).await;
+    bed.until_serving("http_web", &["a", "b"]).await;
+    assert!(!bed.log().contains("left out"), "{}", bed.log());
+}
