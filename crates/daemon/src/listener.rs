@@ -191,8 +191,7 @@ mod tests {
     }
 
     async fn start(metrics: Registry) -> Served {
-        let (address, taken) = reserved();
-        drop(taken);
+        let address = SocketAddr::from(([127, 0, 0, 1], testbed::port::free_port().unwrap()));
         let served = serve_at(address, metrics);
         until_healthy(address).await;
         served

@@ -112,7 +112,12 @@ fn a_bad_flag_ends_a_daemon_with_status_2() {
 fn process_1_collects_orphans_and_leaves_the_daemons_own_children_to_it() {
     // The subshell ends at once, so its `sleep`s become process 1's children.
     let script = "for _ in 1 2 3 4 5; do (sleep 0.05 &); done; sleep 0.5
-                  grep -l '^State:.*Z' /proc/[0-9]*/status; exit 7";
+                  for _ in $(seq 100); do
+                      zombies=$(grep -l '^State:.*Z' /proc/[0-9]*/status)
+                      [ -n \"$zombies\" ] || break
+                      sleep 0.1
+                  done
+                  printf %s \"$zombies\"; exit 7";
     let Output { status, stdout, stderr } =
         first_process().args(["--", "sh", "-c", script]).output().unwrap();
     let stderr = String::from_utf8_lossy(&stderr);

@@ -1,10 +1,12 @@
 //! Certificates made for a test, and a Docker Engine that is spoken to with them.
 
 use std::fs;
+use std::net::{Ipv4Addr, TcpStream};
 use std::ops::Deref;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use tempfile::TempDir;
@@ -15,6 +17,10 @@ use crate::process::Process;
 
 /// Where the engine listens, in its own network.
 const INSIDE: &str = "127.0.0.1:2376";
+/// How long until a way there is open, on a busy machine.
+const LIMIT: Duration = Duration::from_secs(20);
+/// How often that is tried.
+const POLL: Duration = Duration::from_millis(10);
 
 /// A folder with `ca.pem`, and with `cert.pem` and `key.pem` for a server and a client on this machine.
 #[derive(Debug)]
@@ -106,10 +112,16 @@ impl Deref for SecureDocker {
 }
 
 /// Opens a port on this machine's loopback address that leads `to` one of socat's addresses, as long as the process
-/// lives.
+/// lives. It is open when this returns.
 pub fn forward(to: &str) -> anyhow::Result<(u16, Process)> {
     let port = free_port()?;
     let mut socat = Command::new("socat");
     socat.arg(format!("TCP-LISTEN:{port},bind=127.0.0.1,reuseaddr,fork")).arg(to);
-    Ok((port, Process::spawn(socat.stderr(Stdio::null()), None)?))
+    let way = Process::spawn(socat.stderr(Stdio::null()), None)?;
+    let end = Instant::now() + LIMIT;
+    while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+        ensure!(Instant::now() < end, "socat does not listen");
+        std::thread::sleep(POLL);
+    }
+    Ok((port, way))
 }
