@@ -128,15 +128,15 @@ async fn a_text_that_fails_its_check_when_another_has_replaced_it_costs_nobody_a
     bed.until("it is remembered", |bed| bed.log().contains("generation=1")).await;
     // Live at once, while the file's check takes its time; and it has a new instance.
     bed.client.kv_put("weight", b"13").await.unwrap();
-    let weighs = |bed: &Bed, weight: &str| {
+    let runs_with = |bed: &Bed, weight: &str| {
         bed.haproxy.command("get weight http_web/a").is_ok_and(|now| now.starts_with(weight))
     };
-    bed.until("it is live", |bed| weighs(bed, "13 ")).await;
+    bed.until("it is live", |bed| runs_with(bed, "13 ")).await;
     bed.register("web", "b", web.address(), &["http"]).await;
     bed.client.kv_put("weight", b"2").await.unwrap();
     bed.until("the check fails", |bed| bed.log().contains("unlucky")).await;
     bed.until("the next one is remembered", |bed| bed.log().contains("generation=2")).await;
-    bed.until("it is live", |bed| weighs(bed, "2 ")).await;
+    bed.until("it is live", |bed| runs_with(bed, "2 ")).await;
     bed.until_serving("http_web", &["a", "b"]).await;
     assert!(!bed.log().contains("left out"), "{}", bed.log());
 }
