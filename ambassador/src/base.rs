@@ -11,6 +11,14 @@ const DESCRIPTORS: u32 = 8192;
 /// Reloads that a replaced worker with open connections survives.
 const RELOADS: u32 = 10;
 
+/// How long the connections of a replaced process may go on, unless told otherwise.
+const HARD_STOP_AFTER: Duration = Duration::from_hours(1);
+
+/// Returns the `global` section of an ambassador that has not run yet.
+pub(crate) fn usual(runtime: &Path) -> String {
+    base(runtime, HARD_STOP_AFTER)
+}
+
 /// Returns the `global` section.
 ///
 /// One thread and few descriptors keep an idle ambassador at 6 MB of its own memory (2.6) while

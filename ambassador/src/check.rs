@@ -1,13 +1,15 @@
 //! HAProxy's own verdict on a configuration.
 
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use tempfile::NamedTempFile;
 use tokio::process::Command;
 
 use crate::args::Place;
+use crate::base::usual;
 
 /// A check takes about 20 ms; names that do not resolve make it wait for the resolver.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -21,18 +23,22 @@ pub(crate) enum Verdict {
     Bad(String),
 }
 
-/// Asks HAProxy whether it would load `text` next to the base configuration.
+/// Asks HAProxy whether it would load `text` next to the base configuration: the usual one where no ambassador has run
+/// yet.
 ///
 /// An error means that there is no verdict: the program did not run to its end.
 pub(crate) async fn check(place: &Place, text: &str) -> io::Result<Verdict> {
-    let staged = tempfile::Builder::new()
-        .prefix("haproxy.cfg.staged.")
-        .tempfile_in(place.directory.path())?;
-    tokio::fs::write(staged.path(), text).await?;
+    let directory = &place.directory;
+    let elsewhere = std::env::temp_dir();
+    let folder = if directory.path().is_dir() { directory.path() } else { &elsewhere };
+    let staged = file(folder, text)?;
+    let base = directory.base();
+    let usual =
+        if base.exists() { None } else { Some(file(folder, &usual(&directory.runtime()))?) };
     let run = Command::new(&place.haproxy)
         .arg("-c")
         .arg("-f")
-        .arg(place.directory.base())
+        .arg(usual.as_ref().map_or(base.as_path(), NamedTempFile::path))
         .arg("-f")
         .arg(staged.path())
         .stdin(Stdio::null())
@@ -50,6 +56,13 @@ pub(crate) async fn check(place: &Place, text: &str) -> io::Result<Verdict> {
     }
     let said = String::from_utf8_lossy(&output.stderr);
     Ok(Verdict::Bad(message(&said, staged.path(), &output.status.to_string())))
+}
+
+/// Returns a file with a text that goes with the value.
+fn file(folder: &Path, text: &str) -> io::Result<NamedTempFile> {
+    let mut file = tempfile::Builder::new().prefix("haproxy.cfg.staged.").tempfile_in(folder)?;
+    file.write_all(text.as_bytes())?;
+    Ok(file)
 }
 
 /// Returns HAProxy's words, without its notices and with the lasting name of the file in them;
@@ -88,6 +101,18 @@ mod tests {
         assert!(message.contains("haproxy.cfg:2"), "{message}");
         assert!(message.contains("nonsense"), "{message}");
         assert!(!message.contains("staged"), "{message}");
+    }
+
+    #[tokio::test]
+    async fn there_is_a_verdict_where_no_ambassador_has_run_yet() {
+        let folder = tempfile::tempdir().unwrap();
+        for path in [folder.path().to_owned(), folder.path().join("missing")] {
+            let place = Place { directory: Directory::new(&path), haproxy: "haproxy".into() };
+            assert_eq!(check(&place, "").await.unwrap(), Verdict::Good, "{}", path.display());
+            let verdict = check(&place, "nonsense\n").await.unwrap();
+            assert!(matches!(verdict, Verdict::Bad(why) if why.contains("haproxy.cfg:1")));
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 
     #[tokio::test]

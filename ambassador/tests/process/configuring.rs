@@ -221,3 +221,31 @@ fn without_a_running_ambassador_reconfigure_fails_and_says_where_it_looked() {
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8(output.stderr).unwrap().contains("control.sock"));
 }
+
+#[test]
+fn debugconfig_needs_no_ambassador_that_runs() {
+    for haproxy in haproxies() {
+        let ambassador = Ambassador::new(&haproxy);
+        for dir in [ambassador.path(""), ambassador.path("missing")] {
+            let ask = |words: &[&str]| {
+                ambassador
+                    .command(&["debugconfig"])
+                    .args(words)
+                    .env("AMBASSADOR_DIR", &dir)
+                    .output()
+            };
+            let good = ask(&["80", "127.0.0.1:81"]).unwrap();
+            assert!(good.status.success(), "{good:?}");
+            let printed = String::from_utf8(good.stdout).unwrap();
+            assert!(
+                printed.contains("stats socket") && printed.contains("127.0.0.1:81"),
+                "{printed}"
+            );
+            let bad = ask(&["80", "no-such-host.invalid:80"]).unwrap();
+            assert_eq!(bad.status.code(), Some(1), "{bad:?}");
+            let served = String::from_utf8(ask(&[]).unwrap().stderr).unwrap();
+            assert!(served.contains("no ambassador has run yet"), "{served}");
+        }
+        assert!(!ambassador.path("missing").exists());
+    }
+}
