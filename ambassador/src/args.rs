@@ -86,6 +86,17 @@ struct Cli {
 const USAGE: &str = "ambassador [OPTIONS] <COMMAND>
        ambassador [OPTIONS] [ADDR:]PORT [BACKEND]...   (the same as `ambassador run …`)";
 
+/// What the names of our environment variables begin with. That of the listener is none of them: empty means nowhere.
+const VARIABLES: [&str; 7] = [
+    "AMBASSADOR_",
+    "COMPOSE_PROJECT_NAME",
+    "DOCKER_",
+    "HAPROXY",
+    "LOG",
+    "REGISTRATOR_FLAGS",
+    "VERSION",
+];
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run HAProxy until a signal ends it; without a configuration it waits for one
@@ -213,15 +224,29 @@ impl Args {
     }
 
     fn try_parse_exactly(words: &[OsString]) -> Result<Self, clap::Error> {
-        let mut command = with_examples(Cli::command());
-        let matches = command.try_get_matches_from_mut(words)?;
-        let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+        let cli = Cli::read(words)?;
         Ok(Self {
             log: cli.log,
             place: Place { directory: Directory::new(&cli.dir), haproxy: cli.haproxy },
             task: task(cli.command)?,
         })
     }
+}
+
+impl Cli {
+    fn read(words: &[OsString]) -> Result<Self, clap::Error> {
+        let mut command = without_empty(with_examples(Self::command()));
+        let matches = command.try_get_matches_from_mut(words)?;
+        Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+    }
+}
+
+/// Lets our environment variables count as not set where they are empty, as Compose files leave them.
+fn without_empty(command: clap::Command) -> clap::Command {
+    let command = VARIABLES
+        .iter()
+        .fold(command, |command, name| daemon::flags::without_empty(command, name, ""));
+    command.mut_subcommands(without_empty)
 }
 
 fn task(command: Command) -> Result<Task, clap::Error> {
@@ -247,8 +272,8 @@ fn task(command: Command) -> Result<Task, clap::Error> {
         Command::Delete { docker, project } => Task::Delete { docker, project },
         Command::Operate(operation) => Task::Operate(operation),
         Command::Bare(words) => {
-            let run = ["ambassador", "run"].into_iter().map(str::to_owned);
-            task(Cli::try_parse_from(run.chain(words))?.command)?
+            let run = ["ambassador", "run"].into_iter().map(str::to_owned).chain(words);
+            task(Cli::read(&run.map(Into::into).collect::<Vec<_>>())?.command)?
         }
     })
 }

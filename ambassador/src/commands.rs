@@ -10,6 +10,7 @@ use anyhow::Context;
 use tokio::time::Instant;
 
 use crate::args::Place;
+use crate::base::usual;
 use crate::check::{Verdict, check};
 use crate::control::{Outcome, send};
 use crate::directory::read;
@@ -52,7 +53,7 @@ pub(crate) fn configure(place: &Place, flags: &[OsString]) -> anyhow::Result<Exi
     confd.arg("--once").arg("--confdir").arg(&folder).arg("--state-dir").arg(folder.join("state"));
     confd.args(flags).env("CONFD_SOURCE", "docker");
     // Upstreams are asked for by the names that the services have in their Compose file.
-    if std::env::var_os(COMPOSE_NAMES).is_none() {
+    if std::env::var_os(COMPOSE_NAMES).is_none_or(|value| value.is_empty()) {
         confd.env(COMPOSE_NAMES, "true");
     }
     Err(confd.exec()).context("cannot run confd")
@@ -90,7 +91,8 @@ pub(crate) async fn debugconfig(place: &Place, text: Option<String>) -> anyhow::
         Some(text) => text,
         None => served(place)?,
     };
-    let base = read(&place.directory.base())?.unwrap_or_default();
+    let base = read(&place.directory.base())?;
+    let base = base.unwrap_or_else(|| usual(&place.directory.runtime()));
     print!("{base}\n{text}");
     match check(place, &text).await.context("cannot ask HAProxy")? {
         Verdict::Good => Ok(ExitCode::SUCCESS),

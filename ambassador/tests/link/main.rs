@@ -163,10 +163,10 @@ fn ports_come_from_the_image_that_the_engine_has() {
     assert!(text.contains("ambassador.upstreams: \"db:6379\""), "{text}");
     assert!(text.contains("\"redis:127.127.0.2\""), "{text}");
 
-    let built =
+    let based =
         "services:\n  db: {build: ., image: no-such-image}\n  app: {image: app, links: [db]}\n";
     let dockerfile = ("Dockerfile", "FROM exposing AS base\nFROM base\n");
-    let folder = Folder::new(&[("in.yml", built), dockerfile]);
+    let folder = Folder::new(&[("in.yml", based), dockerfile]);
     let absent = folder.link(&["in.yml"]);
     assert_eq!(absent.status.code(), Some(1));
     let said = String::from_utf8(absent.stderr).unwrap();
