@@ -136,7 +136,8 @@ fn stop_waits_for_what_is_down_and_for_what_has_just_come_and_was_not_reported_y
 
     let (world, stopped) = meanwhile(&stop, &json!({"n1:rng-2:80": "serving"}), |world| {
         crate::harness::eventually("maintenance", || world.maintenance());
-        std::thread::sleep(Duration::from_millis(200));
+        // As late as a report may be: it has been looked for twice by then.
+        std::thread::sleep(Duration::from_secs(1));
         world.report(&json!({"n1:rng-1:80": "draining", "n1:rng-2:80": "serving"}));
     });
     assert_eq!(stopped.status.code(), Some(1), "an ambassador reported it late");
