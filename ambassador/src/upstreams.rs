@@ -54,15 +54,16 @@ impl Upstreams {
         addresses
     }
 
-    /// Returns the services as they are registered, each with its port and the address that its written name has. Of two
-    /// that are registered under one name, the first has each port: HAProxy would refuse a backend that is there twice.
-    pub(crate) fn registered(&self) -> Vec<(String, u16, Ipv4Addr)> {
+    /// Returns the services as they are written and as registrator calls them, each with its port and the address that
+    /// its written name has. Of two that are called the same, the first has each port: HAProxy would refuse a backend
+    /// that is there twice.
+    pub(crate) fn registered(&self) -> Vec<(&str, String, u16, Ipv4Addr)> {
         let addresses = self.addresses();
-        let mut all: Vec<(String, u16, Ipv4Addr)> = Vec::new();
+        let mut all: Vec<(&str, String, u16, Ipv4Addr)> = Vec::new();
         for (service, port) in self.iter() {
             let Some(label) = services::dns_label(service) else { continue };
-            if !all.iter().any(|(name, other, _)| *name == label && *other == port) {
-                all.push((label, port, addresses[service]));
+            if !all.iter().any(|(_, name, other, _)| *name == label && *other == port) {
+                all.push((service, label, port, addresses[service]));
             }
         }
         all
@@ -117,8 +118,16 @@ mod tests {
     {
         let upstreams: Upstreams = "my_db:1,my-db:1,web.api:80,my-db:2,_:3".parse().unwrap();
         let all = upstreams.registered().into_iter();
-        let all: Vec<_> = all.map(|(name, port, at)| format!("{name}:{port} {at}")).collect();
-        assert_eq!(all, ["my-db:1 127.127.0.2", "web-api:80 127.127.0.4", "my-db:2 127.127.0.3"]);
+        let all: Vec<_> =
+            all.map(|(word, name, port, at)| format!("{word}: {name}:{port} {at}")).collect();
+        assert_eq!(
+            all,
+            [
+                "my_db: my-db:1 127.127.0.2",
+                "web.api: web-api:80 127.127.0.4",
+                "my-db: my-db:2 127.127.0.3"
+            ]
+        );
     }
 
     #[test]

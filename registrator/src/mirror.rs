@@ -50,13 +50,16 @@ pub(crate) struct Mirror {
     held: Keys,
     /// Whether `held` is no longer what Consul has.
     doubt: Doubt,
+    /// The keys that were said to be too large.
+    too_large: BTreeSet<String>,
 }
 
 impl Mirror {
     /// Makes a mirror that holds nothing yet.
     #[must_use]
     pub(crate) fn new(client: Client, layout: Layout, ttl: Duration) -> Self {
-        Self { client, layout, ttl, session: None, held: Keys::new(), doubt: Doubt::All }
+        let (held, too_large) = (Keys::new(), BTreeSet::new());
+        Self { client, layout, ttl, session: None, held, doubt: Doubt::All, too_large }
     }
 
     /// Returns where the keys are, and what they hold.
@@ -275,9 +278,14 @@ impl Mirror {
                         wanted.append(&mut rest);
                         continue;
                     }
-                    let key = wanted.first().map(|(key, _)| key.as_str()).unwrap_or_default();
-                    tracing::warn!(key, "consul takes no value of this size, the key is left out");
-                    wanted = rest;
+                    for (key, _) in std::mem::replace(&mut wanted, rest) {
+                        if self.too_large.insert(key.clone()) {
+                            tracing::warn!(
+                                key,
+                                "consul takes no value of this size, the key is left out"
+                            );
+                        }
+                    }
                 }
                 Err(error) => return Err(error),
             }

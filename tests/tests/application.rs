@@ -123,8 +123,8 @@ async fn rng_is_the_bottleneck_until_it_is_scaled() {
 
     settle(10, 10).await.unwrap();
     measured(async || {
-        // 31 to 34 on a machine of its own; 33.3 is nominal, and a tenth less is what two shared cores may cost.
-        within(coins::rate().await.unwrap(), 30.0, 34.0, "hashes/s with 10 workers and 10 rng")
+        // 31 to 34 on a machine of its own; 33.3 is nominal, and two shared cores may cost a tenth of 31.
+        within(coins::rate().await.unwrap(), 27.9, 34.0, "hashes/s with 10 workers and 10 rng")
     })
     .await;
     assert_eq!(coins::worker_errors(&since).await.unwrap(), [""; 0]);

@@ -115,8 +115,11 @@ fn own_template(identity: &Identity) -> String {
     let all: Vec<_> = upstreams
         .registered()
         .into_iter()
-        .map(|(service, port, address)| {
-            serde_json::json!({ "service": service, "port": port, "address": address }).to_string()
+        .map(|(written, service, port, address)| {
+            serde_json::json!({
+                "written": written, "service": service, "port": port, "address": address,
+            })
+            .to_string()
         })
         .collect();
     format!(
@@ -174,7 +177,9 @@ mod tests {
         let text = fs::read_to_string(folder.path().join("confd/templates/0123456789ab.tera"));
         let text = text.unwrap();
         assert!(
-            text.contains(r#"{"address":"127.127.0.3","port":6379,"service":"redis"}"#),
+            text.contains(
+                r#"{"address":"127.127.0.3","port":6379,"service":"redis","written":"redis"}"#
+            ),
             "{text}"
         );
 

@@ -62,16 +62,21 @@ pub(crate) async fn explain(options: &Explain) -> anyhow::Result<ExitCode> {
             explained(entry, &ports, &shares, &documents, since.as_deref())
         })
         .collect();
-    all.extend(gone(&client, service, &instances, &documents).await?);
-    if let Some(seen) = &seen {
-        all.extend(seen.unregistered(service, &instances, &node.name));
-    }
+    let gone = gone(&client, service, &instances, &documents).await?;
+    let unregistered: Vec<_> =
+        seen.iter().flat_map(|seen| seen.unregistered(service, &instances, &node.name)).collect();
+    // Whose last connections end is where it should be: on its way out.
+    let leaves = |one: &Explained| one.ambassadors.values().all(|state| state == "draining");
+    let served = all.iter().chain(&gone).any(|one| one.serving)
+        && unregistered.is_empty()
+        && all.iter().all(|one| one.serving)
+        && gone.iter().all(|one| one.serving || leaves(one));
+    all.extend(gone.into_iter().chain(unregistered));
     if options.common.json {
         println!("{}", serde_json::json!({ "service": service, "instances": all }));
     } else {
         print!("{}", text(service, &all));
     }
-    let served = !all.is_empty() && all.iter().all(|one| one.serving);
     Ok(if served { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -42,7 +42,10 @@ fn rendered_of(ports: &[u16], states: &[&[Instance]], weights: &[(&str, &str)]) 
     std::fs::write(templates.join("ambassador.cfg.tera"), OWN).unwrap();
     let upstreams: Vec<String> = ports
         .iter()
-        .map(|port| format!(r#"{{"service": "shop", "port": {port}, "address": "127.127.0.2"}}"#))
+        .map(|port| {
+            let names = r#""service": "shop", "written": "my_shop""#;
+            format!(r#"{{{names}, "port": {port}, "address": "127.127.0.2"}}"#)
+        })
         .collect();
     let text = format!(
         "{{%- set upstreams = [{}] -%}}{{%- include \"ambassador.cfg.tera\" -%}}",
@@ -138,10 +141,16 @@ fn what_is_registered_under_a_name_for_each_port_is_found_by_the_port_that_is_as
 
     let plain = [instance("shop", 80, "v1")];
     let both = [plain[0].clone(), ported[0].clone()];
+    let ill = [Instance { status: "critical".into(), ..plain[0].clone() }, ported[0].clone()];
+    let moved = [instance("shop", 8080, "v1")];
+    let strange = [instance("my_shop", 80, "v1")];
     for (states, found, why) in [
         (vec![&both[..]], &["shop:80 1"][..], "the name as it is asked for comes first"),
         (vec![&plain[..], &ported[..]], &["shop-80:80 1"], "who is there, not who was"),
         (vec![&ported[..], &[]], &[], "nobody is there"),
+        (vec![&ill[..]], &["shop-80:80 1"], "who works, not who is only there"),
+        (vec![&plain[..], &moved[..]], &["shop:8080 1"], "at another port, but there"),
+        (vec![&strange[..]], &["my_shop:80 1"], "a name that is no DNS label, as it is written"),
     ] {
         assert_eq!(servers(&rendered_of(&[80], &states, &[])), found, "{why}");
     }

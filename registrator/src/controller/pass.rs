@@ -34,7 +34,13 @@ impl Controller {
         self.parts.metrics.pass_seconds.observe(started.elapsed().as_secs_f64());
         match done {
             Ok(()) => self.succeed(),
-            Err(error) => self.refused_to(&error),
+            Err(error) => {
+                // The agent has said what it has, and now what it does not do: it is there.
+                if error.status().is_some() {
+                    self.answered();
+                }
+                self.refused_to(&error);
+            }
         }
         self.count();
         self.tell_readiness();
@@ -153,13 +159,10 @@ impl Controller {
                 && !actual.is_anothers(host, desired)
             {
                 actual.told = Some(desired.clone());
-                if self
-                    .containers
-                    .get(&desired.container)
-                    .is_some_and(|one| one.container.is_some())
-                {
-                    self.noted.entry(id.clone()).or_insert_with(|| desired.since.clone());
-                }
+                let known = self.containers.get(&desired.container);
+                let ended = known.is_none_or(|known| known.container.is_none());
+                let since = || if ended { String::new() } else { desired.since.clone() };
+                self.noted.entry(id.clone()).or_insert_with(since);
             }
         }
     }

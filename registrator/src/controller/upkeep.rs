@@ -51,7 +51,6 @@ impl Controller {
         if error.status().is_none() {
             return self.fail(error);
         }
-        self.answered();
         self.doubt_consul(Doubt::Ours);
         let pause = neighbour::pause(&mut self.delays, &mut self.failing_since);
         self.clock.retry = Some(Instant::now() + pause);
@@ -94,7 +93,7 @@ impl Controller {
     }
 
     /// Notes down that Consul is there, whatever it thinks of what it was asked.
-    fn answered(&mut self) {
+    pub(super) fn answered(&mut self) {
         if let Some(since) = self.consul_away.take() {
             tracing::info!(after = ?since.elapsed(), "consul is back");
         }

@@ -119,3 +119,18 @@ fn a_change_in_a_check_is_a_difference_although_the_agent_does_not_tell_it() {
     let differences: Vec<_> = Actual::of(&check("10s")).differences(&check("20s")).collect();
     assert_eq!(differences, ["checks"]);
 }
+
+#[test]
+fn an_unmarked_service_is_ours_where_it_has_our_name_as_the_ancestor_wrote_it() {
+    for (name, ours, same) in [
+        ("web", "web", true),
+        ("my_app", "my-app", true),
+        ("web-80", "web", true),
+        ("web", "web-80", true),
+        ("vault", "web", false),
+        ("web-api", "web", false),
+        ("", "web", false),
+    ] {
+        assert_eq!(super::is_called(name, ours), same, "{name} {ours}");
+    }
+}
