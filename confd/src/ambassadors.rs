@@ -55,6 +55,9 @@ pub struct Ambassador {
 pub struct Upstream {
     /// The service's name as it is registered, a DNS label: a client that asks for `my_db` means `my-db`.
     pub service: String,
+    /// The name as it is written, by which something else than registrator may have registered it.
+    #[serde(default)]
+    pub written: String,
     /// The port that the client connects to.
     pub port: u16,
     /// The address that the client connects to: 127.127.0.2 for the first service, and so on.
@@ -73,8 +76,18 @@ impl Ambassador {
             project: "example".into(),
             node: "node1".into(),
             upstreams: vec![
-                Upstream { service: "example".into(), port: 80, address: address(2) },
-                Upstream { service: "example-tcp".into(), port: 6379, address: address(3) },
+                Upstream {
+                    service: "example".into(),
+                    written: "example".into(),
+                    port: 80,
+                    address: address(2),
+                },
+                Upstream {
+                    service: "example-tcp".into(),
+                    written: "example-tcp".into(),
+                    port: 6379,
+                    address: address(3),
+                },
             ],
             instance: "fedcba9876543210".repeat(4),
         }
@@ -127,10 +140,11 @@ fn upstreams(text: &str) -> Result<Vec<Upstream>, String> {
         if addresses.len() > MOST {
             return Err(format!("{UPSTREAMS}: there are more than {MOST} services"));
         }
+        let written = service.to_owned();
         let Some(service) = services::dns_label(service) else { continue };
         // Two names may be registered as one, and HAProxy refuses a backend that is there twice: the first one has it.
         if !upstreams.iter().any(|one| one.service == service && one.port == port) {
-            upstreams.push(Upstream { service, port, address });
+            upstreams.push(Upstream { service, written, port, address });
         }
     }
     Ok(upstreams)

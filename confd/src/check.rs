@@ -1,10 +1,7 @@
 //! Asks whether a staged file is right, before it takes its place.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
 use std::time::Duration;
-
-use nix::sys::signal::Signal;
 
 use crate::haproxy::{self, CheckError};
 use crate::resource::{self, Resource};
@@ -65,7 +62,9 @@ impl Check {
                 let command = filled_in(command, staged.path(), dest);
                 match command::run(&command, limit).await {
                     Ok(_) => Ok(()),
-                    Err(error @ command::Error::Failed { status, .. }) if is_verdict(status) => {
+                    Err(error @ command::Error::Failed { status, .. })
+                        if !command::is_killed(status) =>
+                    {
                         Err(Error::Rejected(error.to_string()))
                     }
                     Err(error) => Err(Error::Undecided(error.into())),
@@ -87,12 +86,6 @@ impl Check {
             }
         }
     }
-}
-
-/// Tells whether a command ended by itself. One that was killed, as where memory is short, has said nothing of the file;
-/// a shell tells of one that it ran by a number.
-fn is_verdict(status: ExitStatus) -> bool {
-    status.code().is_some_and(|code| code != 128 + Signal::SIGKILL as i32)
 }
 
 /// Replaces `{{ src }}` and `{{ dest }}`, also in the spelling of kelseyhightower's confd, `{{.src}}`.
@@ -153,5 +146,9 @@ mod tests {
             let verdict = check.ask(&staged, &dest, Duration::from_secs(20)).await;
             assert!(matches!(verdict, Err(Error::Undecided(_))), "{command}: {verdict:?}");
         }
+        // A crash is the text's fault, or was: it is asked about again.
+        let check = Check::Command("kill -SEGV $$".into());
+        let verdict = check.ask(&staged, &dest, Duration::from_secs(20)).await;
+        assert!(matches!(verdict, Err(Error::Rejected(_))), "{verdict:?}");
     }
 }

@@ -1,7 +1,8 @@
 //! Runs the commands of a resource: by a shell, for a limited time, and never without an end.
 
+use std::os::unix::process::ExitStatusExt;
 use std::pin::pin;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
@@ -34,7 +35,7 @@ pub(crate) enum Error {
         /// The command.
         command: String,
         /// Its exit status.
-        status: std::process::ExitStatus,
+        status: ExitStatus,
         /// What it wrote.
         output: String,
     },
@@ -138,6 +139,13 @@ async fn read(pipe: Option<impl AsyncRead + Unpin>, text: &mut Vec<u8>) {
     while matches!(kept.read_buf(text).await, Ok(1..)) {}
     // Whoever writes more must not block on a full pipe.
     let _ = tokio::io::copy(&mut pipe, &mut tokio::io::sink()).await;
+}
+
+/// Tells whether somebody else ended a command, as the kernel does where memory is short: it has said nothing then. A
+/// crash is the command's own end. A shell tells of a signal to what it ran by a number.
+pub(crate) fn is_killed(status: ExitStatus) -> bool {
+    let signal = status.signal().or_else(|| status.code().map(|code| code - 128));
+    [Signal::SIGKILL, Signal::SIGTERM].iter().any(|one| signal == Some(*one as i32))
 }
 
 #[cfg(test)]

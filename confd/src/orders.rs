@@ -81,9 +81,11 @@ impl Worker {
         let generation = generation.ok_or_else(|| format!("generation {number} is not kept"))?;
         self.state.pin(pin.then_some(number)).map_err(failed)?;
         // What is wanted may be another generation already, which nobody renders.
-        let wanted = self.wanted.as_ref().map(|wanted| Arc::clone(&wanted.text));
-        let instead_of = self.rendered.clone().or(wanted);
-        let instead_of = instead_of.map(|text| sha256(text.as_bytes()));
+        let digest = |text: &Arc<str>| sha256(text.as_bytes());
+        let rendered = self.rendered.as_ref().map(digest);
+        let before = self.fixed.as_ref().and_then(|fixed| fixed.instead_of.clone());
+        let wanted = || self.wanted.as_ref().map(|wanted| digest(&wanted.text));
+        let instead_of = rendered.or(before).or_else(wanted);
         let stands_in = instead_of.as_deref().filter(|_| !pin).map(|digest| (number, digest));
         self.state.stand_in(stands_in).map_err(failed)?;
         self.fix(generation, pin, instead_of);

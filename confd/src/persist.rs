@@ -21,6 +21,8 @@ pub(crate) struct Destination {
     pub check: Check,
     /// How long that may take.
     pub limit: Duration,
+    /// Where it is noted that a text is ours.
+    pub state: State,
 }
 
 /// Why a text is not in its place.
@@ -48,14 +50,23 @@ pub(crate) enum Error {
 }
 
 impl Destination {
-    /// Checks `text` and puts it into its place; the place is untouched unless that succeeds.
+    /// Checks `text` and puts it into its place, which is noted before; the place is untouched unless that succeeds.
     pub(crate) async fn replace(self, text: Arc<str>) -> Result<(), Error> {
         let path = self.path.clone();
         let failed = |source| Error::Write { path: path.clone(), source };
         let (dest, access) = (self.path.clone(), self.access.clone());
+        let ours = Arc::clone(&text);
         let staged = blocking(move || disk::stage(&dest, &text, &access)).await.map_err(failed)?;
         match self.check.ask(&staged, &self.path, self.limit).await {
-            Ok(()) => blocking(move || staged.commit()).await.map_err(failed),
+            Ok(()) => {
+                let commit = move || {
+                    if let Err(error) = self.state.about_to_write(&ours) {
+                        tracing::debug!(%error, "a start would take what is written for somebody else's");
+                    }
+                    staged.commit()
+                };
+                blocking(commit).await.map_err(failed)
+            }
             Err(check::Error::Rejected(lines)) => {
                 let kept = blocking(move || staged.reject()).await.map_err(failed)?;
                 Err(Error::Rejected { lines, kept })

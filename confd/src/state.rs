@@ -12,6 +12,7 @@ use crate::dependency::Dependency;
 use crate::disk;
 use crate::newest::Newest;
 use crate::snapshot::Data;
+use crate::text;
 
 /// The mode of folders that only this process may enter.
 const PRIVATE: u32 = 0o700;
@@ -21,6 +22,9 @@ const KEPT: usize = 10;
 const PINNED: &str = "pinned";
 /// The file with the number of one that stays until what is rendered changes, and with the digest of that.
 const STANDS_IN: &str = "stands-in";
+
+/// The file with the digest of the text that was put into the destination last.
+const WRITTEN: &str = "written";
 
 /// An accepted text, and what it was rendered from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -127,6 +131,19 @@ impl State {
         Ok(self.generation(number)?.map(|generation| (generation, digest.to_owned())))
     }
 
+    /// Notes that a text is about to be put into the destination. Lost with the power, it costs a reload.
+    pub fn about_to_write(&self, text: &str) -> io::Result<()> {
+        self.make()?;
+        std::fs::write(self.folder.join(WRITTEN), text::sha256(text.as_bytes()))
+    }
+
+    /// Tells whether what is in the destination was put there by us, accepted since or not.
+    #[must_use]
+    pub fn is_written(&self, text: &str) -> bool {
+        let written = disk::read(&self.folder.join(WRITTEN)).ok().flatten();
+        written.is_some_and(|digest| digest == text::sha256(text.as_bytes()))
+    }
+
     fn note(&self, name: &str, text: Option<String>) -> io::Result<()> {
         let path = self.folder.join(name);
         match text {
@@ -227,6 +244,16 @@ mod tests {
         assert_eq!(again.accepted().unwrap().as_deref(), Some("one"));
         assert_eq!(again.generation(1).unwrap().unwrap().inputs, inputs);
         assert_eq!(again.generation(2).unwrap(), None);
+    }
+
+    #[test]
+    fn what_we_have_put_into_the_destination_is_told_from_what_others_have() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::open(folder.path(), "web");
+        assert!(!state.is_written("a"), "nothing is known yet");
+        state.about_to_write("a").unwrap();
+        state.about_to_write("b").unwrap();
+        assert!(state.is_written("b") && !state.is_written("a"));
     }
 
     #[test]

@@ -77,7 +77,7 @@ async fn hasher_hashes_ten_requests_at_once() {
 async fn one_worker_mines_three_and_a_third_hashes_per_second() {
     settle(1, 1).await.unwrap();
     measured(async || {
-        within(coins::rate().await.unwrap(), 3.0, 3.5, "hashes/s with 1 worker and 1 rng")
+        within(coins::rate().await.unwrap(), 2.8, 3.5, "hashes/s with 1 worker and 1 rng")
     })
     .await;
     let json = http::json(&format!("{}/json", coins::WEBUI)).await.unwrap();
@@ -98,7 +98,7 @@ async fn rng_is_the_bottleneck_until_it_is_scaled() {
         let single = coins::rate().await.unwrap();
         settle(10, 1).await.unwrap();
         let ten = coins::rate().await.unwrap();
-        within(ten, 9.0, 10.5, "hashes/s with 10 workers and 1 rng")?;
+        within(ten, 8.5, 10.5, "hashes/s with 10 workers and 1 rng")?;
         // Three times, not ten: 2.85 to 3.05 on a machine of its own. Either rate may be a tenth low on two shared cores.
         within(ten / single, 2.7, 3.3, "ratio of 10 workers to 1 worker")
     })
@@ -107,7 +107,7 @@ async fn rng_is_the_bottleneck_until_it_is_scaled() {
     let (ambassador, _) = settle(10, 3).await.unwrap();
     measured(async || {
         let before = ambassador.servers("rng").await.unwrap();
-        within(coins::rate().await.unwrap(), 27.0, 31.0, "hashes/s with 10 workers and 3 rng")?;
+        within(coins::rate().await.unwrap(), 25.0, 31.0, "hashes/s with 10 workers and 3 rng")?;
         let after = ambassador.servers("rng").await.unwrap();
         let counts: Vec<u64> =
             after.iter().map(|(name, server)| server.sessions - before[name].sessions).collect();
@@ -123,8 +123,9 @@ async fn rng_is_the_bottleneck_until_it_is_scaled() {
 
     settle(10, 10).await.unwrap();
     measured(async || {
-        // 31 to 34 on a machine of its own; 33.3 is nominal, and two shared cores may cost a tenth of 31.
-        within(coins::rate().await.unwrap(), 27.9, 34.0, "hashes/s with 10 workers and 10 rng")
+        // 31 to 34 on a machine of its own. Another suite beside it may cost a fifth of the nominal 33.3, here and
+        // above; one rng in place of ten gives 10.
+        within(coins::rate().await.unwrap(), 26.5, 34.0, "hashes/s with 10 workers and 10 rng")
     })
     .await;
     assert_eq!(coins::worker_errors(&since).await.unwrap(), [""; 0]);

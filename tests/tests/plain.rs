@@ -88,8 +88,8 @@ async fn five_workers_and_ten_rng(folder: &Path, file: &str, page: &str) {
     create_and_configure(folder).await;
     assert_eq!(ambassadors(file).await, first, "a second time changes nothing");
     let rate = async |what: &str| {
-        // 16.7 are nominal; a tenth less is what two shared cores may cost.
-        measured(async || within(rate(page).await, 15.0, 17.5, what)).await;
+        // 16.7 are nominal; a fifth less is what another suite may cost beside it, and one rng in place of ten gives 10.
+        measured(async || within(rate(page).await, 13.4, 17.5, what)).await;
     };
     rate("hashes/s of five workers, ten rng, by hand").await;
 
@@ -115,7 +115,7 @@ async fn dockercoins_alone_is_converted_and_then_everything_scales() {
         eventually(&format!("{name} answers"), SOON, probe).await.unwrap();
     }
     measured(async || {
-        within(rate("127.0.0.1:8000").await, 9.0, 10.5, "hashes/s of ten workers, nothing between")
+        within(rate("127.0.0.1:8000").await, 8.5, 10.5, "hashes/s of ten workers, nothing between")
     })
     .await;
     let refused = plain(FILE, &["up", "--detach", "--scale", "rng=3"]).await.unwrap_err();
@@ -133,7 +133,7 @@ async fn dockercoins_alone_is_converted_and_then_everything_scales() {
     let page = page.trim().replace("0.0.0.0", "127.0.0.1");
     eventually("it mines", SOON, || hashes(&page)).await.unwrap();
     measured(async || {
-        within(rate(&page).await, 25.0, 31.0, "hashes/s of ten workers, three rng, ambassadors")
+        within(rate(&page).await, 24.0, 31.0, "hashes/s of ten workers, three rng, ambassadors")
     })
     .await;
     five_workers_and_ten_rng(folder.path(), &linked, &page).await;

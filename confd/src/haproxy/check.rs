@@ -8,18 +8,19 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use super::CheckError;
+use crate::command;
 
 /// Runs `haproxy -c` over the files, in their order, as HAProxy would load them together.
 ///
-/// A warning is no rejection, nor is an end by a signal. After `limit` the check is killed and counts as an error.
+/// A warning is no rejection, nor is an end by somebody's signal; a crash is one. After `limit` the check is killed and counts as an error.
 pub async fn check(program: &Path, files: &[PathBuf], limit: Duration) -> Result<(), CheckError> {
-    let mut command = Command::new(program);
-    command.arg("-c").stdin(Stdio::null()).kill_on_drop(true);
+    let mut haproxy = Command::new(program);
+    haproxy.arg("-c").stdin(Stdio::null()).kill_on_drop(true);
     for file in files {
-        command.arg("-f").arg(file);
+        haproxy.arg("-f").arg(file);
     }
     let program = program.to_owned();
-    let output = match timeout(limit, command.output()).await {
+    let output = match timeout(limit, haproxy.output()).await {
         Ok(Ok(output)) => output,
         Ok(Err(source)) => return Err(CheckError::Run { program, source }),
         Err(_) => return Err(CheckError::TimedOut { program, limit }),
@@ -27,7 +28,7 @@ pub async fn check(program: &Path, files: &[PathBuf], limit: Duration) -> Result
     if output.status.success() {
         return Ok(());
     }
-    if output.status.code().is_none() {
+    if command::is_killed(output.status) {
         return Err(CheckError::Killed { program, status: output.status });
     }
     let mut lines = lines(&String::from_utf8_lossy(&output.stderr));

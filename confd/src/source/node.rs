@@ -1,9 +1,14 @@
 //! Asks about one node. What is registered there and how it is doing are two questions to Consul.
 
+use std::time::Duration;
+
 use consul::{Answer, Check, Client, Error, NodeServices, Query};
 
 /// How often one of the two is asked again because of the other.
 const ROUNDS: usize = 4;
+
+/// How long it then rests.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// What is registered on a node, if there is such a node, and all checks there.
 pub(super) type Found = Option<(NodeServices, Vec<Check>)>;
@@ -48,7 +53,8 @@ pub(super) async fn ask(
         services_are_older = !services_are_older;
         index = services.index.max(checks.index);
     }
-    // Both change all the time: the next wait ends at once.
+    // Both change all the time: the next wait ends at once, and may do so for as long as they go on.
+    tokio::time::sleep(PAUSE).await;
     let index = services.index.min(checks.index).max(query.index);
     let found = services.map(|found| found.map(|found| (found, checks.value)));
     Ok(Answer { index, ..found })

@@ -46,6 +46,10 @@ impl Supervisor {
         if self.shared.board.phase(&files(name)).as_ref() != Some(&phase) {
             tracing::error!(resource = name, "{why}");
         }
+        // Where nothing runs under its name, it is what the resource itself is doing.
+        if !self.running.contains_key(name) {
+            self.shared.board.report(name, phase.clone());
+        }
         self.shared.board.report(&files(name), phase);
         self.retry = Some(Instant::now() + AGAIN);
     }

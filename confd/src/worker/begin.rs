@@ -48,7 +48,8 @@ impl Worker {
             .map(Into::into);
         let actions = resource.actions();
         // Whoever reads the destination may have read what somebody else has put there meanwhile.
-        let loaded = remembered.clone().filter(|text| on_disk.as_ref() == Some(text));
+        let ours = remembered == on_disk || on_disk.as_ref().is_some_and(|t| state.is_written(t));
+        let loaded = remembered.clone().filter(|_| ours);
         let accepted = loaded.as_deref().map(ToOwned::to_owned);
         let haproxy = match &resource.haproxy {
             Some(haproxy) if actions.contains(&Action::HaProxy) => {
@@ -64,7 +65,7 @@ impl Worker {
             // A program that an earlier process ran has ended with it.
             .map(|action| (action, loaded.clone().filter(|_| action != Action::Exec)))
             .collect();
-        let destination = destination(&resource)?;
+        let destination = destination(&resource, &state)?;
         let newest = newest(&state, &resource.name);
         let generation = newest.as_ref().map_or(0, |generation| generation.number);
         let inputs = newest.as_ref().map(|generation| generation.inputs.clone());
@@ -144,12 +145,13 @@ impl Worker {
     }
 }
 
-fn destination(resource: &Resource) -> std::io::Result<Destination> {
+fn destination(resource: &Resource, state: &State) -> std::io::Result<Destination> {
     Ok(Destination {
         path: resource.dest.clone(),
         access: Access::of(resource)?,
         check: Check::of(resource),
         limit: resource.timeout.0,
+        state: state.clone(),
     })
 }
 

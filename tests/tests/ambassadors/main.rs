@@ -38,7 +38,7 @@ async fn every_client_has_its_ambassador_and_keeps_it_whatever_happens() {
     scale(5, 10).await;
     assert_eq!(settled(6).await.unwrap(), first, "a second time changes nothing");
     measured(async || {
-        within(coins::rate().await.unwrap(), 15.0, 17.5, "hashes/s of 5 workers, 10 rng")
+        within(coins::rate().await.unwrap(), 13.4, 17.5, "hashes/s of 5 workers, 10 rng")
     })
     .await;
 
