@@ -244,7 +244,7 @@ async fn accept_lets_go_what_the_guard_holds() {
     bed.age_consul().await;
     bed.start();
     bed.until("all serve", |bed| bed.serving("http_web").len() == 6).await;
-    bed.until("it is remembered", |bed| bed.log().contains("accepted")).await;
+    bed.until("it is remembered", |bed| bed.log().contains(" accepted resource=")).await;
     bed.consul.kill().unwrap();
     bed.consul.restart().unwrap();
     bed.until("the removal is held", |bed| bed.log().contains("holding what vanished")).await;

@@ -41,33 +41,3 @@ async fn crash(mut bed: Bed) {
         bed.until("the file agrees", |bed| bed.written() == wanted).await;
     }
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_written_and_not_yet_accepted_by_all_costs_no_reload_after_a_crash() {
-    let webs: Vec<Web> = ["a", "b"].map(|name| Web::start(name).unwrap()).into();
-    let mut bed = Bed::new();
-    let fails = bed.folder.path().join("fails");
-    let path = bed.confdir().join("conf.d/haproxy.toml");
-    let text = std::fs::read_to_string(&path).unwrap();
-    let both = format!(
-        "apply = [\"haproxy\", \"reload_cmd\"]\nreload_cmd = \"test ! -e {}\"\n",
-        fails.display()
-    );
-    let text = text.replace("apply = \"haproxy\"\n", &both);
-    assert!(text.contains("reload_cmd"), "{text}");
-    bed.write("conf.d/haproxy.toml", &text);
-    bed.register("web", "a", webs[0].address(), &["http"]).await;
-    bed.start();
-    bed.until("it is accepted", |bed| bed.log().contains("accepted")).await;
-    std::fs::write(&fails, "").unwrap();
-    bed.register("web", "b", webs[1].address(), &["http"]).await;
-    bed.until_serving("http_web", &["a", "b"]).await;
-    bed.until("it is written", |bed| bed.written().len() == 2).await;
-    bed.confd().kill().unwrap();
-    let reloads = bed.reloads();
-    std::fs::remove_file(&fails).unwrap();
-    bed.start();
-    bed.until("all have accepted it", |bed| bed.log().matches("accepted").count() == 2).await;
-    assert_eq!(bed.serving("http_web"), ["a".to_owned(), "b".to_owned()].into());
-    assert_eq!(bed.reloads(), reloads, "{}", bed.log());
-}

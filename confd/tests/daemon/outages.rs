@@ -30,7 +30,7 @@ async fn without_consul_confd_starts_from_what_was_accepted_last() {
     bed.register("web", "a", web.address(), &["http"]).await;
     bed.start();
     bed.until_serving("http_web", &["a"]).await;
-    bed.until("it is remembered", |bed| bed.log().contains("accepted")).await;
+    bed.until("it is remembered", |bed| bed.log().contains(" accepted resource=")).await;
     bed.confd().stop().unwrap();
     bed.consul.kill().unwrap();
     // The ambassador's folder is new: no file, an HAProxy that knows nothing.
@@ -50,7 +50,7 @@ async fn confd_and_consul_that_come_back_together_never_empty_a_backend() {
     bed.register("web", "a", web.address(), &["http"]).await;
     bed.start();
     bed.until_serving("http_web", &["a"]).await;
-    bed.until("it is remembered", |bed| bed.log().contains("accepted")).await;
+    bed.until("it is remembered", |bed| bed.log().contains(" accepted resource=")).await;
     for _ in 0..2 {
         bed.consul.kill().unwrap();
         bed.confd().stop().unwrap();
@@ -78,7 +78,7 @@ async fn confd_that_restarts_beside_a_consul_that_lost_its_data_serves_on() {
     }
     bed.start();
     bed.until_serving("http_web", &ALL).await;
-    bed.until("it is remembered", |bed| bed.log().contains("accepted")).await;
+    bed.until("it is remembered", |bed| bed.log().contains(" accepted resource=")).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     bed.consul.kill().unwrap();
     bed.confd().stop().unwrap();

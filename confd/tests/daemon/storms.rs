@@ -44,7 +44,7 @@ async fn what_the_guard_holds_is_let_go_without_a_lost_request() {
     bed.age_consul().await;
     bed.start();
     bed.until("all serve", |bed| bed.serving("http_web").len() == 6).await;
-    bed.until("it is remembered", |bed| bed.log().contains("accepted")).await;
+    bed.until("it is remembered", |bed| bed.log().contains(" accepted resource=")).await;
     let load = Load::start(bed.front);
     bed.consul.kill().unwrap();
     bed.consul.restart().unwrap();
@@ -93,7 +93,7 @@ async fn a_consul_that_hangs_is_asked_again_until_it_answers() {
     bed.register("web", "a", a.address(), &["http"]).await;
     bed.start();
     bed.until_serving("http_web", &["a"]).await;
-    bed.until("it is remembered", |bed| bed.log().contains("accepted")).await;
+    bed.until("it is remembered", |bed| bed.log().contains(" accepted resource=")).await;
     let load = Load::start(bed.front);
     // It accepts connections, and never says a word on them; confd has to start like that too.
     bed.consul.pause().unwrap();
@@ -198,7 +198,7 @@ async fn what_someone_did_by_hand_is_repaired_on_a_hangup_signal() {
         }
         bed.start();
         bed.until_serving("http_web", &["a", "b", "c"]).await;
-        bed.until("it is remembered", |bed| bed.log().contains("accepted")).await;
+        bed.until("it is remembered", |bed| bed.log().contains(" accepted resource=")).await;
         let reloads = bed.reloads();
         for command in [
             "set server http_web/a state maint",
@@ -233,7 +233,7 @@ async fn a_file_edited_by_hand_is_put_right_and_reloaded_only_where_it_was_loade
         bed.register("web", "a", web.address(), &["http"]).await;
         bed.start();
         bed.until_serving("http_web", &["a"]).await;
-        bed.until("it is remembered", |bed| bed.log().contains("accepted")).await;
+        bed.until("it is remembered", |bed| bed.log().contains(" accepted resource=")).await;
         let file = bed.haproxy.folder().join("haproxy.cfg");
         let read = || std::fs::read_to_string(&file).unwrap();
         let (ours, reloads) = (read(), bed.reloads());
