@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use services::parse_duration;
 
 use crate::agent::{Agent, Listen as AgentListen};
 use crate::directory::Directory;
@@ -16,7 +17,6 @@ use crate::grammar::{self, Listen, frontends};
 use crate::link::Link;
 use crate::operate::Operation;
 use crate::push::Push;
-use services::parse_duration;
 
 /// What a command line asks for; see [`Args::parse`].
 #[derive(Debug)]

@@ -1,7 +1,8 @@
 //! The command lines of older registrators. Pure: no I/O, no clock, no async.
 
-use services::parse_duration;
 use std::time::Duration;
+
+use services::parse_duration;
 
 /// The flags of older registrators, which could be written with one dash, and our names for them.
 const FLAGS: [(&str, &str); 14] = [

@@ -1,13 +1,10 @@
 //! What must be registered, and what is. Pure: no I/O, no clock, no async.
 
-/// Tells whether `name`, perhaps no DNS label and perhaps with a port at its end, is what a service called `ours` was
-/// called before: the ancestor wrote names as they were given, and a port also after a name that a label gave.
-fn is_called(name: &str, ours: &str) -> bool {
-    let name = services::dns_label(name).unwrap_or_default();
-    let port = |rest: &str| rest.strip_prefix('-').is_some_and(|port| port.parse::<u16>().is_ok());
-    name == ours
-        || name.strip_prefix(ours).is_some_and(port)
-        || ours.strip_prefix(&name).is_some_and(port)
+/// Tells whether `name` is what a service called `ours` was called before: the ancestor wrote names as they were given,
+/// and a port also after a name that a label gave.
+fn was_called(name: &str, ours: &str) -> bool {
+    let label = services::dns_label(name).unwrap_or_default();
+    services::is_called(name, ours) || services::is_called(ours, &label)
 }
 
 #[cfg(test)]
@@ -192,7 +189,7 @@ impl Actual {
         let (meta, told) = (&self.service.meta, &desired.registration);
         if meta.get(MANAGED_BY).is_none_or(|by| by != OURSELVES) {
             let usual = told.id.strip_prefix(host).is_some_and(|rest| rest.starts_with(':'));
-            return !usual && !is_called(&self.service.name, &told.name);
+            return !usual && !was_called(&self.service.name, &told.name);
         }
         let wanted = &told.meta;
         let foreign = meta.get(HOST).is_some_and(|owner| owner != host);

@@ -12,7 +12,8 @@ use crate::command;
 
 /// Runs `haproxy -c` over the files, in their order, as HAProxy would load them together.
 ///
-/// A warning is no rejection, nor is an end by somebody's signal; a crash is one. After `limit` the check is killed and counts as an error.
+/// A warning is no rejection, nor is an end by somebody's signal; a crash is one. After `limit` the check is killed and
+/// counts as an error.
 pub async fn check(program: &Path, files: &[PathBuf], limit: Duration) -> Result<(), CheckError> {
     let mut haproxy = Command::new(program);
     haproxy.arg("-c").stdin(Stdio::null()).kill_on_drop(true);

@@ -39,5 +39,6 @@ pub use model::{
     Check, CheckKind, Derived, DockerHealth, Instance, Node, Options, Status, TaggedAddress,
     Warning, Weights,
 };
+pub use name::is_called;
 pub use operator_tags::OperatorTags;
 pub use ports::{Binding, Port, Protocol};

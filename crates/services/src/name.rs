@@ -41,6 +41,16 @@ pub(crate) fn name(
     Some(format!("{cut}{suffix}"))
 }
 
+/// Tells whether a service called `service` may be one that somebody calls `word`: perhaps no DNS label, and without
+/// the port that several of one container are told apart by.
+#[must_use]
+pub fn is_called(word: &str, service: &str) -> bool {
+    let port = |rest: &str| rest.strip_prefix('-').is_some_and(|port| port.parse::<u16>().is_ok());
+    clean::dns_label(word)
+        .and_then(|label| service.strip_prefix(label.as_str()))
+        .is_some_and(|rest| rest.is_empty() || port(rest))
+}
+
 /// Returns the name of a service that was given none.
 fn default<'a>(subject: &Subject<'a>) -> &'a str {
     let container = subject.container;

@@ -7,10 +7,10 @@
 use std::time::Duration;
 
 use clap::ValueEnum;
-
-use crate::units::percent;
 use daemon::flags::switch;
 use services::parse_duration;
+
+use crate::units::percent;
 
 /// What stays registered, and what goes.
 #[derive(Clone, Debug, clap::Args)]

@@ -8,9 +8,9 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use services::parse_duration;
 
 use crate::units::spelled;
-use services::parse_duration;
 
 /// How long keys outlive their node unless told otherwise; as it stands in the flag's default.
 const TTL: Duration = Duration::from_secs(30);
@@ -49,7 +49,7 @@ pub enum KvFormat {
 
 /// Reads how long a session lives: what Consul takes, or 0, the default of older registrators.
 fn session_ttl(text: &str) -> Result<Duration, String> {
-    match parse_duration(text).map_err(ToOwned::to_owned)? {
+    match parse_duration(text)? {
         Duration::ZERO => Ok(TTL),
         ttl if TTLS.contains(&ttl) => Ok(ttl),
         _ => Err("use 10s to 24h, or 0 for 30s".to_owned()),

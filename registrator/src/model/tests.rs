@@ -131,6 +131,6 @@ fn an_unmarked_service_is_ours_where_it_has_our_name_as_the_ancestor_wrote_it() 
         ("web-api", "web", false),
         ("", "web", false),
     ] {
-        assert_eq!(super::is_called(name, ours), same, "{name} {ours}");
+        assert_eq!(super::was_called(name, ours), same, "{name} {ours}");
     }
 }

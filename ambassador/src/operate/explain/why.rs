@@ -1,6 +1,6 @@
 //! Why a container is no instance of a service. Pure: no I/O, no clock, no async.
 
-use services::{Container, Derived, Node, Options, dns_label, instances};
+use services::{Container, Derived, Node, Options, instances, is_called};
 
 /// A container, and what registrator makes of it.
 pub(super) struct Look {
@@ -34,14 +34,7 @@ impl Look {
     /// Tells whether it is of the service, or somebody might take it for one of it.
     pub(super) fn concerns(&self, service: &str, options: &Options) -> bool {
         let container = &self.container;
-        // Several ports are registered as web-80 and web-443 where the name is web.
-        let of_port =
-            |rest: &str| rest.strip_prefix('-').is_some_and(|port| port.parse::<u16>().is_ok());
-        let called = |word: &str| {
-            dns_label(word)
-                .and_then(|label| service.strip_prefix(&label).map(str::to_owned))
-                .is_some_and(|rest| rest.is_empty() || of_port(&rest))
-        };
+        let called = |word: &str| is_called(word, service);
         let image = container.image.rsplit('/').next().unwrap_or_default();
         let image = image.split([':', '@']).next().unwrap_or_default();
         let composed = container.labels.get("com.docker.compose.service");
