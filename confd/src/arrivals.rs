@@ -26,8 +26,10 @@ pub(crate) struct Arrival {
 }
 
 /// New instances on their way to serving: the time of each one's event, by the name HAProxy knows it under.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Arrivals {
+    /// Since when there is somebody to follow them: who was there before waited for nothing but us.
+    began: SystemTime,
     /// What was rendered last.
     known: BTreeMap<Dependency, Arc<Entry>>,
     /// Rendered, and not yet live.
@@ -39,6 +41,17 @@ pub(crate) struct Arrivals {
 }
 
 impl Arrivals {
+    /// Follows what comes from now on.
+    pub(crate) fn since(began: SystemTime) -> Self {
+        Self {
+            began,
+            known: BTreeMap::new(),
+            rendered: BTreeMap::new(),
+            live: BTreeMap::new(),
+            followed: BTreeSet::new(),
+        }
+    }
+
     /// Notes what has been rendered, and returns how far what is new among it has come, and when.
     ///
     /// Only answers that have changed are looked through: there may be fifty thousand instances in the others.
@@ -62,20 +75,21 @@ impl Arrivals {
                 let identity = (&instance.node, &instance.id);
                 if !before.remove(&identity)
                     && let Some(event) = time(instance, EVENT_TIME)
+                    && event >= self.began
                     && let Ok(age) = now.duration_since(event)
                     && age < OLDEST
                     && new.insert(identity)
-                    && self.followed.insert((event, instance.id.clone()))
+                    && self.followed.insert((event, instance.key().into_owned()))
                 {
-                    self.rendered.insert(text::haproxy_name(&instance.id), event);
+                    self.rendered.insert(text::haproxy_name(&instance.key()), event);
                     let registered = time(instance, REGISTERED_TIME);
                     let registered = registered.and_then(|at| at.duration_since(event).ok());
                     arrivals.push(Arrival { registered, rendered: age });
                 }
             }
             // Who went before it was live never arrives.
-            for (_, id) in before {
-                let name = text::haproxy_name(id);
+            for (node, id) in before {
+                let name = text::haproxy_name(&consul::instance_key(node, id));
                 self.rendered.remove(&name);
                 self.live.remove(&name);
             }
@@ -139,7 +153,7 @@ mod tests {
         let instance = Instance { id: "a b".into(), meta: meta.into(), ..Instance::default() };
         let mut snapshot = Snapshot::default();
         snapshot.update(&rng.into(), Data::Instances(vec![instance.into()]), None, at(0));
-        let mut arrivals = Arrivals::default();
+        let mut arrivals = Arrivals::since(at(1000));
         let seconds = Duration::from_secs;
         let arrival = Arrival { registered: Some(seconds(1) / 2), rendered: seconds(1) };
         assert_eq!(arrivals.rendered(&asked, &snapshot, at(1001)), [arrival]);
@@ -149,7 +163,10 @@ mod tests {
         let server = text::haproxy_name("a b");
         assert_eq!(arrivals.serving(&server, at(1004)), Some(seconds(4)));
         assert_eq!(arrivals.serving(&server, at(1005)), None);
-        assert_eq!(Arrivals::default().rendered(&asked, &snapshot, at(2000)), [], "it is old");
+        let mut late = Arrivals::since(at(1000));
+        assert_eq!(late.rendered(&asked, &snapshot, at(2000)), [], "it is old");
+        let mut young = Arrivals::since(at(1001));
+        assert_eq!(young.rendered(&asked, &snapshot, at(1002)), [], "it was there before");
     }
 
     #[test]
@@ -160,7 +177,7 @@ mod tests {
         let instance = Instance { id: "a".into(), meta: meta.into(), ..Instance::default() };
         let (there, gone) = (vec![Arc::new(instance)], Vec::new());
         let mut snapshot = Snapshot::default();
-        let mut arrivals = Arrivals::default();
+        let mut arrivals = Arrivals::since(at(0));
         let mut render = |arrivals: &mut Arrivals, instances: &[Arc<Instance>], second| {
             let data = Data::Instances(instances.to_vec());
             snapshot.update(&rng.clone().into(), data, None, at(second));

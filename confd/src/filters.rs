@@ -32,6 +32,7 @@ pub(crate) fn register(tera: &mut Tera) {
     tera.register_filter("haproxy_name", |text: &str, _: Kwargs, _: &State| {
         text::haproxy_name(text)
     });
+    tera.register_filter("server_name", server_name);
     tera.register_filter("haproxy_quote", |text: &str, _: Kwargs, _: &State| {
         text::haproxy_quote(text)
     });
@@ -172,6 +173,14 @@ fn port(value: &Value, _: Kwargs, _: &State) -> u64 {
         |text| text.trim().parse::<u16>().ok(),
     );
     port.unwrap_or_default().into()
+}
+
+/// The name of an instance's server: unlike its ID no other instance of its service has it, whatever their nodes.
+fn server_name(instance: &Value, _: Kwargs, _: &State) -> TeraResult<String> {
+    let id = instance.get_from_path("id").and_then(Value::as_str);
+    let id = id.ok_or_else(|| Error::message("`server_name` is for instances"))?;
+    let node = instance.get_from_path("node").and_then(Value::as_str).unwrap_or_default();
+    Ok(text::haproxy_name(&consul::instance_key(node, id)))
 }
 
 /// `address:port` of an instance, an IPv6 address in brackets.

@@ -1,5 +1,6 @@
 //! What templates see of a service: its instances, cleaned and in a stable order.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::sync::Arc;
 
@@ -60,6 +61,12 @@ impl Instance {
             status: clean(&self.status),
             ..self
         })
+    }
+
+    /// Returns what it is called among all instances of its service.
+    #[must_use]
+    pub fn key(&self) -> Cow<'_, str> {
+        consul::instance_key(&self.node, &self.id)
     }
 
     /// The order of every list of instances: by node, then by id.

@@ -203,9 +203,9 @@ impl Worker {
         let resource = &self.resource;
         let runtime = resource.haproxy.as_ref().filter(|_| self.haproxy.is_some());
         let holds = self.guard.holds();
-        let held = holds.values().flat_map(|hold| hold.held.iter().map(|one| one.id.clone()));
+        let held = holds.values().flat_map(|hold| hold.held.iter().map(|one| one.key().into_owned()));
         let left_out = self.left_out.iter().map(|left_out| {
-            (left_out.name.clone(), left_out.known.iter().flat_map(Data::ids).collect())
+            (left_out.name.clone(), left_out.known.iter().flat_map(Data::keys).collect())
         });
         Report {
             resource: resource.name.clone(),

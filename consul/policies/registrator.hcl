@@ -1,4 +1,4 @@
-# What registrator may do: `registrator acl-policy` prints the same.
+# What registrator may do, on any node: one policy for all of them. `registrator acl-policy` prints a narrower one, for its own node.
 agent_prefix "" {
   policy = "read"
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use consul::{Client, Query, ServiceEntry};
+use consul::{Client, Query, ServiceEntry, instance_key};
 
 use super::reasons::{Explained, HELD};
 use super::report::{Backend, Document, State};
@@ -14,7 +14,8 @@ pub(crate) async fn gone(
     instances: &[ServiceEntry],
     documents: &[Document],
 ) -> Result<Vec<Explained>, consul::Error> {
-    let own: Vec<_> = instances.iter().map(|entry| entry.service.id.as_str()).collect();
+    let own: Vec<_> = instances.iter().map(ServiceEntry::key).collect();
+    let own: Vec<_> = own.iter().map(AsRef::as_ref).collect();
     let mut strangers = strangers(service, &own, documents);
     if !strangers.is_empty() {
         // A backend may be that of several services: web_80 is what web and web-80 are asked for by.
@@ -26,14 +27,14 @@ pub(crate) async fn gone(
         for node in nodes {
             let found = client.catalog_node(&node.name, &Query::default()).await?.value;
             for id in found.into_iter().flat_map(|node| node.services.into_keys()) {
-                strangers.remove(&id);
+                strangers.remove(instance_key(&node.name, &id).as_ref());
             }
         }
     }
     Ok(strangers.into_values().collect())
 }
 
-/// Returns the instances in a service's backends that are none of its `own`.
+/// Returns the instances in a service's backends that are none of its `own`, all by their keys.
 fn strangers(service: &str, own: &[&str], documents: &[Document]) -> BTreeMap<String, Explained> {
     let own_ids: BTreeSet<_> = own.iter().copied().collect();
     let mut strangers = BTreeMap::new();

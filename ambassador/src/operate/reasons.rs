@@ -43,21 +43,32 @@ pub(crate) fn explained(
     if service.port == 0 {
         reasons.push("it is registered without a port".to_owned());
     }
+    if service.tags.iter().any(|tag| tag == "udp") {
+        reasons.push("its port is one of UDP, which HAProxy does not carry".to_owned());
+    }
     if let Some(why) = share(&service.tags, shares) {
         reasons.push(why);
     }
     let mut ambassadors = BTreeMap::new();
     let (mut serving, mut other_ports) = (true, false);
+    let key = entry.key();
     for document in documents {
-        for (name, backend) in document.backends_of(&service.name, &[&service.id]) {
-            if !ports.belongs(entry, name) && !backend.has(&service.id) {
+        let mut known = false;
+        for (name, backend) in document.backends_of(&service.name, &[&key]) {
+            known = true;
+            if !ports.belongs(entry, name) && !backend.has(&key) {
                 other_ports = true;
                 continue;
             }
-            let (word, why) = at(document, backend, &service.id, &reasons);
+            let (word, why) = at(document, backend, &key, &reasons);
             serving &= word == State::Serving.as_str();
             ambassadors.insert(document.name(), word);
             reasons.extend(why);
+        }
+        if !known && let Some(why) = document.lacks(&service.name) {
+            serving = false;
+            ambassadors.insert(document.name(), "absent".to_owned());
+            reasons.push(why);
         }
     }
     if ambassadors.is_empty() {
@@ -93,6 +104,9 @@ fn health(entry: &ServiceEntry, since: Option<&str>) -> Vec<String> {
             let output = check.output.trim().lines().next().unwrap_or_default();
             let output = if output.is_empty() { "no output" } else { output };
             reasons.push(format!("{whose} is unhealthy{since}: check {:?}: {output}", check.id));
+        } else if check.status == Status::Warning {
+            let output = check.output.trim().lines().next().unwrap_or_default();
+            reasons.push(format!("{whose} is not passing: check {:?} warns: {output}", check.id));
         }
     }
     reasons
@@ -143,7 +157,7 @@ fn at(
     };
     let why = match state {
         State::Serving => return (state.as_str().to_owned(), None),
-        State::Weightless => "its share is 0: by its tags' shares, or its own SERVICE_WEIGHT",
+        State::Weightless => "its share is 0: by its tags' shares, or its own weight",
         State::Joining => "its weight is 0 until its first check passes",
         State::Draining => "it is draining: its last connections may end",
         State::Down => "HAProxy's own check of it fails",
@@ -165,13 +179,13 @@ mod tests {
     fn entry() -> ServiceEntry {
         let mut entry = ServiceEntry::default();
         (entry.node.name, entry.node.address) = ("n1".into(), "10.0.0.1".into());
-        (entry.service.id, entry.service.name) = ("a".into(), "rng".into());
+        (entry.service.id, entry.service.name) = ("n1:a".into(), "rng".into());
         (entry.service.port, entry.service.tags) = (80, vec!["v1".into()]);
         entry
     }
 
     fn document(state: Option<State>) -> Document {
-        let states = state.into_iter().map(|state| ("a".to_owned(), state)).collect();
+        let states = state.into_iter().map(|state| ("n1:a".to_owned(), state)).collect();
         Document {
             node: "n1".into(),
             id: "haproxy".into(),
@@ -207,6 +221,20 @@ mod tests {
     }
 
     #[test]
+    fn whoever_is_to_serve_it_and_cannot_is_told_of_with_the_reason() {
+        let error = Some("cannot bind socket".to_owned());
+        let broken = Document { backends: BTreeMap::new(), id: "b".into(), error, ..document(None) };
+        let documents = [document(Some(State::Serving)), broken];
+        let told = explained(&entry(), &Ports::default(), &BTreeMap::new(), &documents, None);
+        assert!(!told.serving, "{told:?}");
+        assert_eq!(told.reasons, ["n1/b: cannot bind socket"]);
+        let mut elsewhere = entry();
+        elsewhere.node.name = "n2".into();
+        let twin = said(&elsewhere, Some(State::Serving));
+        assert!(!twin.serving, "the ID is another instance's there: {twin:?}");
+    }
+
+    #[test]
     fn a_backend_that_is_for_another_port_needs_no_instance() {
         let (mut one, mut other) = (entry(), entry());
         for (entry, port) in [(&mut one, "80"), (&mut other, "443")] {
@@ -224,9 +252,9 @@ mod tests {
         };
         let said =
             |backends| explained(&one, &ports, &BTreeMap::new(), &[document(backends)], None);
-        assert!(said(&[("rng_80", &["a"]), ("rng_443", &["b"])]).serving);
+        assert!(said(&[("rng_80", &["n1:a"]), ("rng_443", &["n1:b"])]).serving);
         assert!(said(&[("rng_80", &[])]).reasons[0].contains("not there yet"));
-        assert!(said(&[("rng_443", &["b"])]).reasons[0].contains("are for other ports of it"));
+        assert!(said(&[("rng_443", &["n1:b"])]).reasons[0].contains("are for other ports of it"));
     }
 
     #[test]
@@ -248,6 +276,10 @@ mod tests {
             (
                 check("a:docker-health", "a", "", "no\nmore"),
                 "unhealthy since 10:00: check \"a:docker-health\": no",
+            ),
+            (
+                Check { status: Status::Warning, ..check("disk", "", "", "90 %") },
+                "its node is not passing: check \"disk\" warns: 90 %",
             ),
             (
                 check("serfHealth", "", "", "gone"),

@@ -26,7 +26,21 @@ pub(crate) struct Document {
     pub(crate) data_age_seconds: Option<f64>,
     pub(crate) event_to_serving_ms: Option<f64>,
     pub(crate) error: Option<String>,
+    /// Whether its HAProxy, which does not answer, may serve all the same.
+    pub(crate) silent: bool,
+    /// What its one client asks for; of an ambassador that serves all there is nothing here.
+    pub(crate) upstreams: Option<Vec<Upstream>>,
+    /// Instances by their keys (`ServiceEntry::key`), by backend.
     pub(crate) backends: BTreeMap<String, Backend>,
+}
+
+/// A service that a client asks for, and the names that may be meant.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default)]
+pub(crate) struct Upstream {
+    service: String,
+    written: String,
+    port: u16,
 }
 
 /// The state of each instance, or, where there are very many, the number in each state.
@@ -90,6 +104,21 @@ impl Document {
         })
     }
 
+    /// Says why a service is not served here although it is to be, where nothing else about it is known.
+    pub(crate) fn lacks(&self, service: &str) -> Option<String> {
+        let means = |one: &Upstream| {
+            let ported = || format!("{}-{}", one.service, one.port) == service;
+            one.service == service || one.written == service || ported()
+        };
+        let wanted = match &self.upstreams {
+            Some(upstreams) => upstreams.iter().any(means),
+            // Who serves everything has backends as soon as its HAProxy has answered once.
+            None => self.error.is_some() && self.backends.is_empty(),
+        };
+        let why = self.error.as_deref().unwrap_or("it is not configured yet");
+        wanted.then(|| format!("{}: {why}", self.name()))
+    }
+
     /// Returns what it does with an instance in each backend that has it.
     pub(crate) fn states(&self, instance: &str) -> impl Iterator<Item = &State> {
         self.backends.values().filter_map(move |backend| match backend {
@@ -102,6 +131,11 @@ impl Document {
     pub(crate) fn keeps(&self, service: &str, instance: &str) -> Option<String> {
         if let Some(state) = self.states(instance).find(|state| state.may_have_connections()) {
             return Some(format!("{instance} is {} at {}", state.as_str(), self.name()));
+        }
+        if self.silent
+            && let Some(why) = self.lacks(service)
+        {
+            return Some(why);
         }
         let counted =
             |backend: &Backend| matches!(backend, Backend::Counts(counts) if !counts.is_empty());
@@ -199,6 +233,29 @@ mod tests {
         assert_eq!(document.backends_of("other", &["x"]).count(), 1);
         assert_eq!(document.name(), "n1/0123456789ab");
         assert_eq!(read("nonsense"), None);
+    }
+
+    #[test]
+    fn who_is_to_serve_and_tells_nothing_is_not_taken_for_one_who_has_nothing_to_do_with_it() {
+        let error = Some("cannot bind socket".to_owned());
+        let shared = Document { node: "n1".into(), id: "all".into(), error, ..Document::default() };
+        assert_eq!(shared.lacks("rng").unwrap(), "n1/all: cannot bind socket");
+        assert_eq!(shared.keeps("rng", "a"), None, "it does not even run");
+        let silent = Document { silent: true, ..shared.clone() };
+        assert!(silent.keeps("rng", "a").is_some());
+        let fine = Document { error: None, ..shared.clone() };
+        assert_eq!(fine.lacks("rng"), None, "everything is as it should be, and there is no rng");
+        let other = [("http_x".to_owned(), Backend::States(BTreeMap::new()))];
+        let other = Document { backends: other.into(), ..shared.clone() };
+        assert_eq!(other.lacks("rng"), None, "the error is about something else");
+        let asks = Upstream { service: "my-db".into(), written: "my_db".into(), port: 80 };
+        let own = Document { upstreams: Some(vec![asks]), silent: true, ..shared };
+        for (service, lacks) in
+            [("my-db", true), ("my_db", true), ("my-db-80", true), ("my-db-81", false), ("x", false)]
+        {
+            assert_eq!(own.lacks(service).is_some(), lacks, "{service}");
+            assert_eq!(own.keeps(service, "a").is_some(), lacks, "{service}");
+        }
     }
 
     #[test]

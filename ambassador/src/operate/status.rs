@@ -119,7 +119,7 @@ impl Overview {
         let services = self.services.iter().map(|(name, all)| {
             let instances = all.iter().map(|one| {
                 json!({
-                    "id": one.service.id, "node": one.node.name, "address": one.address(),
+                    "id": one.service.id, "key": one.key(), "node": one.node.name, "address": one.address(),
                     "port": one.service.port, "status": one.status(), "maintenance": one.in_maintenance(),
                 })
             });

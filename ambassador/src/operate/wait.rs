@@ -1,5 +1,6 @@
 //! `ambassador wait`: until every ambassador serves a service, or a container.
 
+use std::borrow::Cow;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -54,12 +55,18 @@ fn missing(subject: &Subject, word: &str, documents: &[Document]) -> Option<Stri
         healthy.iter().map(|one| one.service.name.as_str()).collect();
     for service in services {
         let own: Vec<_> = healthy.iter().filter(|one| one.service.name == service).collect();
-        let ids: Vec<_> = own.iter().map(|one| one.service.id.as_str()).collect();
+        let keys: Vec<_> = own.iter().map(|one| one.key()).collect();
+        let keys: Vec<_> = keys.iter().map(AsRef::as_ref).collect();
         let mut ambassadors = 0;
         for document in documents {
-            for (name, backend) in document.backends_of(service, &ids) {
+            if document.backends_of(service, &keys).next().is_none()
+                && let Some(missing) = document.lacks(service)
+            {
+                return Some(missing);
+            }
+            for (name, backend) in document.backends_of(service, &keys) {
                 let wanted = own.iter().filter(|one| subject.ports.belongs(one, name));
-                let wanted: Vec<_> = wanted.map(|one| one.service.id.as_str()).collect();
+                let wanted: Vec<_> = wanted.map(|one| one.key()).collect();
                 if wanted.is_empty() {
                     continue;
                 }
@@ -83,7 +90,7 @@ fn older(subject: &Subject, documents: &[Document]) -> Option<String> {
         let registered = registered(one)?;
         let old = documents.iter().find(|document| {
             document.published().is_some_and(|published| published < registered)
-                && document.backends_of(&one.service.name, &[&one.service.id]).next().is_some()
+                && document.backends_of(&one.service.name, &[one.key().as_ref()]).next().is_some()
         })?;
         Some(format!("{} has not reported since {} came", old.name(), one.service.id))
     })
@@ -95,9 +102,9 @@ fn registered(entry: &ServiceEntry) -> Option<SystemTime> {
     UNIX_EPOCH.checked_add(Duration::from_nanos(nanoseconds))
 }
 
-fn missing_there(backend: &Backend, ids: &[&str]) -> Option<String> {
+fn missing_there(backend: &Backend, keys: &[Cow<'_, str>]) -> Option<String> {
     match backend {
-        Backend::States(states) => ids.iter().find_map(|id| match states.get(*id) {
+        Backend::States(states) => keys.iter().find_map(|id| match states.get(id.as_ref()) {
             Some(state) if state.as_wanted() => None,
             Some(state) => Some(format!("{id} is {}", state.as_str())),
             None => Some(format!("{id} is not there yet")),
@@ -106,19 +113,23 @@ fn missing_there(backend: &Backend, ids: &[&str]) -> Option<String> {
             let serving =
                 counts.iter().filter(|(state, _)| state.as_wanted()).map(|(_, count)| count);
             let serving: u64 = serving.sum();
-            let wanted = ids.len() as u64;
+            let wanted = keys.len() as u64;
             (serving < wanted).then(|| format!("serves {serving} of {wanted} instances"))
         }
     }
 }
 
-/// Tells whether an instance can be served at all.
+/// Tells whether an instance can be served at all: the stock templates give traffic to those that pass, by TCP.
 fn able(entry: &ServiceEntry) -> bool {
-    entry.status() < Status::Critical && !entry.in_maintenance() && entry.service.port > 0
+    let service = &entry.service;
+    let tcp = !service.tags.iter().any(|tag| tag == "udp");
+    entry.status() == Status::Passing && !entry.in_maintenance() && service.port > 0 && tcp
 }
 
 #[cfg(test)]
 mod tests {
+    use consul::Check;
+
     use super::super::report::State;
     use super::*;
 
@@ -149,6 +160,21 @@ mod tests {
         let half = document("n2", &[("a", State::Serving), ("b", State::Joining)]);
         let other = Document { backends: [].into(), ..good.clone() };
         assert_eq!(missing(&both, "rng", &[good.clone(), other.clone()]), None);
+        let empty = document("n2", &[]);
+        let said = missing(&both, "rng", &[good.clone(), empty]).unwrap();
+        assert!(said.contains("a is not there yet"), "{said}");
+        let dead = Document { error: Some("no answer".into()), ..other.clone() };
+        assert_eq!(missing(&both, "rng", &[good.clone(), dead]).unwrap(), "n1/haproxy: no answer");
+        let mut warned = subject(&["a", "b"]);
+        let check = Check { status: Status::Warning, ..Check::default() };
+        warned.instances[1].checks.push(check);
+        warned.instances[1].node.name = "n9".into();
+        let one = document("n1", &[("a", State::Serving)]);
+        assert_eq!(missing(&warned, "rng", &[one]), None, "whoever warns gets nothing");
+        let mut twins = subject(&["a", "a"]);
+        twins.instances[1].node.name = "n9".into();
+        let one = document("n1", &[("a", State::Serving)]);
+        assert_eq!(missing(&twins, "rng", &[one]).unwrap(), "n1/haproxy: :n9:a is not there yet");
         let blue = document("n1", &[("a", State::Serving), ("b", State::Weightless)]);
         assert_eq!(missing(&both, "rng", &[blue]), None, "a share of 0 is what is wanted");
         let said = missing(&both, "rng", &[good.clone(), half]).unwrap();

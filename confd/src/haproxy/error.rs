@@ -36,6 +36,14 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Whether the HAProxy that did not answer may be there all the same, with connections that nobody knows of.
+    pub(crate) fn may_serve(&self) -> bool {
+        use io::ErrorKind::{ConnectionRefused, NotFound};
+        !matches!(self, Self::Unreachable { source, .. } if matches!(source.kind(), ConnectionRefused | NotFound))
+    }
+}
+
 /// Why `haproxy -c` did not accept a file.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {

@@ -61,7 +61,11 @@ fn judged(state: &State, accepted: Option<&Config>) -> Servers {
         });
         (backend.clone(), servers.collect())
     });
-    pools.collect()
+    // HAProxy does not list the backends that have no server.
+    let known = accepted.iter().flat_map(|config| config.pools.keys());
+    let mut all: Servers = known.map(|backend| (backend.clone(), BTreeMap::new())).collect();
+    all.extend(pools);
+    all
 }
 
 fn judge(actual: &Actual, wanted_weight: Option<u16>) -> ServerState {
@@ -96,6 +100,9 @@ mod tests {
             up: true,
             sessions: None,
         };
+        let idle = Config::parse("backend idle\n").unwrap();
+        let told = judged(&State(BTreeMap::new()), Some(&idle));
+        assert!(told["idle"].is_empty(), "one without servers is there all the same");
         let judge = |name: &str, actual: Actual| {
             let pool = BTreeMap::from([(name.to_owned(), actual)]);
             let state = State(BTreeMap::from([("b".to_owned(), pool)]));

@@ -34,9 +34,9 @@ pub(crate) struct Report {
     pub(crate) runs: Option<Arc<Parsed>>,
     pub(crate) generation: u64,
     pub(crate) applied_at: Option<SystemTime>,
-    /// The instances that the source has no more and that are kept.
+    /// The instances that the source has no more and that are kept, by their keys.
     pub(crate) held: BTreeSet<String>,
-    /// The services that are left out, and their instances.
+    /// The services that are left out, and the keys of their instances.
     pub(crate) left_out: Vec<(String, Vec<String>)>,
     pub(crate) error: Option<String>,
     pub(crate) event_to_serving: Option<Duration>,
@@ -59,8 +59,10 @@ impl Report {
     ) -> Value {
         let (servers, unreachable) = match servers {
             Ok(servers) => (servers, None),
-            Err(error) => (BTreeMap::new(), Some(chain(&error))),
+            Err(error) => (BTreeMap::new(), Some(error)),
         };
+        let silent = unreachable.as_ref().is_some_and(haproxy::Error::may_serve);
+        let unreachable = unreachable.map(|error| chain(&error));
         let mut backends = self.backends(servers, names);
         for (service, instances) in &self.left_out {
             let states = instances.iter().map(|id| (id.clone(), "left_out")).collect();
@@ -76,6 +78,8 @@ impl Report {
             "applied_at": self.applied_at.map(rfc3339),
             "event_to_serving_ms": self.event_to_serving.map(|time| time.as_secs_f64() * 1000.0),
             "error": self.error.clone().or(unreachable),
+            "silent": silent,
+            "upstreams": self.ambassador.as_ref().map(|ambassador| &ambassador.upstreams),
             "backends": told(backends),
         })
     }
@@ -96,9 +100,9 @@ impl Report {
     ) -> BTreeMap<String, BTreeMap<String, &'static str>> {
         let states = |pool: BTreeMap<String, ServerState>| {
             let state = |(server, state): (String, ServerState)| {
-                let id = names.ids.get(&server).map_or(server, |(id, _)| id.clone());
-                let held = state == ServerState::Serving && self.held.contains(&id);
-                (id, if held { "held" } else { state.word() })
+                let key = names.keys.get(&server).map_or(server, |(key, _)| key.clone());
+                let held = state == ServerState::Serving && self.held.contains(&key);
+                (key, if held { "held" } else { state.word() })
             };
             pool.into_iter().map(state).collect()
         };
@@ -112,9 +116,9 @@ pub(crate) struct Names {
     of: Option<Arc<Wanted>>,
     /// The text's digest.
     hash: Option<String>,
-    /// The instances' own IDs, by the names that HAProxy knows them under, and since when they are not in the text any
-    /// more.
-    ids: BTreeMap<String, (String, Option<Instant>)>,
+    /// What the instances are called ([`Instance::key`]), by the names that HAProxy knows them under, and since when they
+    /// are not in the text any more.
+    keys: BTreeMap<String, (String, Option<Instant>)>,
 }
 
 impl Names {
@@ -125,15 +129,20 @@ impl Names {
             return;
         }
         let now = Instant::now();
-        self.ids.retain(|_, (_, left)| left.get_or_insert(now).elapsed() < FORGOTTEN);
+        self.keys.retain(|_, (_, left)| left.get_or_insert(now).elapsed() < FORGOTTEN);
         self.of.clone_from(&report.accepted);
         self.hash = self.of.as_ref().map(|wanted| text::sha256(wanted.text.as_bytes()));
         let Some(accepted) = &self.of else { return };
         let entries = accepted.asked.iter().filter_map(|question| accepted.snapshot.get(question));
         for entry in entries {
             let Data::Instances(instances) = &entry.data else { continue };
-            let names = instances.iter();
-            self.ids.extend(names.map(|one| (text::haproxy_name(&one.id), (one.id.clone(), None))));
+            for one in instances {
+                let key = one.key();
+                // A template may name its servers by the IDs, too, where these are unique.
+                for name in BTreeSet::from([text::haproxy_name(&one.id), text::haproxy_name(&key)]) {
+                    self.keys.insert(name, (key.clone().into_owned(), None));
+                }
+            }
         }
     }
 }

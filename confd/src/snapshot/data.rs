@@ -70,10 +70,10 @@ pub enum Data {
 }
 
 impl Data {
-    /// Returns the IDs of the instances in it.
-    pub(crate) fn ids(&self) -> impl Iterator<Item = String> {
+    /// Returns the keys of the instances in it.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = String> {
         let instances = if let Self::Instances(instances) = self { &instances[..] } else { &[] };
-        instances.iter().map(|instance| instance.id.clone())
+        instances.iter().map(|instance| instance.key().into_owned())
     }
 
     /// Shares with `before` what is the same in both.

@@ -115,7 +115,7 @@ fn each_port_of_a_service_has_its_own_instances_and_its_own_protocol() {
         let lines = section(&text, &format!("backend shop_{port}"));
         let found: Vec<&str> = lines
             .iter()
-            .filter_map(|line| line.strip_prefix("server ")?.split(' ').next())
+            .filter_map(|line| line.strip_prefix("server :n1:")?.split(' ').next())
             .collect();
         assert_eq!(found, servers, "{text}");
     }
@@ -124,7 +124,7 @@ fn each_port_of_a_service_has_its_own_instances_and_its_own_protocol() {
 /// Returns the servers of shop's backend at port 80, each with its weight.
 fn servers(text: &str) -> Vec<String> {
     let words = |line: &str| {
-        let id = line.strip_prefix("server ")?.split(' ').next()?;
+        let id = line.strip_prefix("server :n1:")?.split(' ').next()?;
         Some(format!("{id} {}", line.split_once(" weight ")?.1))
     };
     section(text, "backend shop_80").into_iter().filter_map(words).collect()
@@ -154,6 +154,19 @@ fn what_is_registered_under_a_name_for_each_port_is_found_by_the_port_that_is_as
     ] {
         assert_eq!(servers(&rendered_of(&[80], &states, &[])), found, "{why}");
     }
+}
+
+#[test]
+fn one_id_on_two_nodes_is_two_servers_and_what_speaks_udp_is_none() {
+    let here = instance("shop", 80, "v1");
+    let there = Instance { node: "n2".into(), address: "10.0.0.2".into(), ..here.clone() };
+    let native = Instance { id: "n2:shop:80".into(), ..there.clone() };
+    let udp = Instance { id: "udp".into(), tags: vec!["udp".into()], ..here.clone() };
+    let text = rendered_of(&[80], &[&[here, there, native, udp]], &[]);
+    let lines = section(&text, "backend shop_80").into_iter();
+    let found: Vec<_> =
+        lines.filter_map(|line| line.strip_prefix("server ")?.split(' ').next()).collect();
+    assert_eq!(found, [":n1:shop:80", "n2:shop:80", ":n2:shop:80"], "{text}");
 }
 
 #[test]

@@ -86,7 +86,7 @@ impl Worker {
         let patience = shared.patience;
         let mut worker = Self {
             orders: shared.workers.join(&resource.name),
-            arrivals: Arrivals::default(),
+            arrivals: Arrivals::since(SystemTime::now()),
             seen: SystemTime::now(),
             fixed: None,
             snapshot: shared.watches.snapshot(),

@@ -46,7 +46,7 @@ pub use config::{Config, Tls};
 pub use error::Error;
 pub use model::{
     AgentSelf, AgentService, Check, KvPair, Node, NodeServices, ServiceAddress, ServiceEntry,
-    Status, Weights,
+    Status, Weights, instance_key,
 };
 pub use path::is_addressable;
 pub use query::{Answer, Consistency, Query};

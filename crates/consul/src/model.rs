@@ -7,6 +7,7 @@
 mod agent_self;
 mod pair;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -40,6 +41,12 @@ impl ServiceEntry {
         }
     }
 
+    /// Returns what the instance is called among all of its service.
+    #[must_use]
+    pub fn key(&self) -> Cow<'_, str> {
+        instance_key(&self.node.name, &self.service.id)
+    }
+
     /// Returns the worst status of all checks; without checks, passing.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -50,6 +57,20 @@ impl ServiceEntry {
     #[must_use]
     pub fn in_maintenance(&self) -> bool {
         self.checks.iter().any(Check::is_maintenance)
+    }
+}
+
+/// Returns what an instance is called among all of its service, on whichever node.
+///
+/// IDs are unique on a node only, and a label such as `SERVICE_ID=web` may say the same on two. Those that begin with
+/// their node's name, as registrator's own do, stay as they are; others get it before them between colons, so that no ID which
+/// a label chooses is another's.
+#[must_use]
+pub fn instance_key<'a>(node: &str, id: &'a str) -> Cow<'a, str> {
+    if node.is_empty() || id.strip_prefix(node).is_some_and(|rest| rest.starts_with(':')) {
+        Cow::Borrowed(id)
+    } else {
+        Cow::Owned(format!(":{node}:{id}"))
     }
 }
 
