@@ -8,7 +8,7 @@ use tests::haproxy::Ambassador;
 use tests::{coins, compose, settle};
 use tokio::task::JoinHandle;
 
-/// Single starts that are measured; the specification of the figure asks for thirty.
+/// Single starts that are measured: enough for a 90th percentile.
 const STARTS: usize = 30;
 
 /// Instances that a burst starts.

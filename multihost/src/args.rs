@@ -103,13 +103,13 @@ pub enum Command {
         /// The node
         node: String,
     },
-    /// Plays one of the workshop's exercises
+    /// Plays an exercise: who reaches whom on overlay networks
     Exercise {
         /// Which one
         #[arg(value_parser = ["overlay"])]
         name: String,
     },
-    /// Makes one swarm of the nodes
+    /// Makes one swarm of the nodes (`exercise overlay` and `reach overlay` do that by themselves)
     Swarm,
     /// Has backends reached at ports of their hosts, or at their own addresses on an overlay network
     Reach {
@@ -130,7 +130,7 @@ pub enum Command {
         /// The hosts, as name=address; the first ones are Consul's servers
         #[arg(required = true, value_parser = member)]
         hosts: Vec<(String, Ipv4Addr)>,
-        /// How many servers: 1, 3 or 5 [default: those of the last time, 3 the first time]
+        /// How many of the hosts, from the first on, are servers: 1, 3 or 5 [default: the same ones as the last time, 3 the first time]
         #[arg(long)]
         servers: Option<usize>,
         /// TLS between Consul's agents; once is enough

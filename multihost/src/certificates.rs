@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use base64::prelude::{BASE64_STANDARD, Engine};
 use tokio::process::Command;
 
 use crate::bundle::{Bundle, USER};
@@ -12,7 +13,8 @@ use crate::space::run;
 /// How many days authority and certificates last: five years, Consul's own choice for an authority.
 const DAYS: &str = "-days=1825";
 
-/// Makes the authority, and a certificate for each node that has none.
+/// Makes the authority, and a certificate for each node that has none, or one of the other kind: an agent that became a
+/// server is believed only with a server's.
 pub(crate) async fn make(bundle: &Bundle) -> anyhow::Result<()> {
     let authority = bundle.secrets().join("tls");
     secret_folder(&authority)?;
@@ -25,10 +27,10 @@ pub(crate) async fn make(bundle: &Bundle) -> anyhow::Result<()> {
         folder(&home)?;
         let [ca, cert, key] = ["ca.pem", "cert.pem", "key.pem"].map(|file| home.join(file));
         copy(&bundle.repository.join("consul/cluster/tls.hcl"), &home.join("agent/tls.hcl"))?;
-        if cert.exists() && key.exists() {
+        let kind = if member.server { "server" } else { "client" };
+        if key.exists() && fs::read_to_string(&cert).is_ok_and(|pem| is_for(&pem, kind)) {
             continue;
         }
-        let kind = if member.server { "server" } else { "client" };
         consul_tls(&authority, &["cert", "create", &format!("-{kind}"), DAYS]).await?;
         let made = |end: &str| authority.join(format!("dc1-{kind}-consul-0{end}.pem"));
         copy(&authority.join("consul-agent-ca.pem"), &ca)?;
@@ -44,6 +46,17 @@ pub(crate) async fn make(bundle: &Bundle) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Tells whether a certificate is for an agent of this kind: `consul tls` writes the name `server.dc1.consul` into it, or
+/// `client.dc1.consul`.
+fn is_for(pem: &str, kind: &str) -> bool {
+    let lines = pem.lines().skip_while(|line| !line.starts_with("-----BEGIN CERTIFICATE")).skip(1);
+    let body: String = lines.take_while(|line| !line.starts_with("-----")).collect();
+    let name = format!("{kind}.dc1.consul");
+    BASE64_STANDARD
+        .decode(body)
+        .is_ok_and(|der| der.windows(name.len()).any(|part| part == name.as_bytes()))
+}
+
 /// Runs `consul tls` in a folder. The image is as in `.env` and in the Compose files: without a `REGISTRY` of the
 /// operator's own nothing is fetched, for this container is given the authority's key.
 async fn consul_tls(folder: &Path, args: &[&str]) -> anyhow::Result<()> {
@@ -56,4 +69,19 @@ async fn consul_tls(folder: &Path, args: &[&str]) -> anyhow::Result<()> {
     let mut command = Command::new("docker");
     command.args(["run", "--rm", "--network=none", &pull, "--volume", &mount, "--workdir=/tls"]);
     run(command.args([&image, "tls"]).args(args)).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_tells_for_whom_it_is() {
+        let body = BASE64_STANDARD.encode(b"\x30\x82 server.dc1.consul localhost");
+        let (head, tail) = body.split_at(20);
+        let name = "CERTIFICATE";
+        let pem = format!("-----BEGIN {name}-----\n{head}\n{tail}\n-----END {name}-----\n");
+        assert!(is_for(&pem, "server") && !is_for(&pem, "client"));
+        assert!(!is_for("", "server") && !is_for("nonsense", "server"));
+    }
 }

@@ -148,10 +148,17 @@ async fn write_bundle(
         "{number} of these hosts would be servers: their number must be odd, and at most that of hosts; give it by --servers"
     );
     bundle.write().await?;
+    let names = |server| {
+        let those = bundle.members.iter().filter(|member| member.server == server);
+        those.map(|member| member.name.as_str()).collect::<Vec<_>>().join(" ")
+    };
     println!(
-        "written to {}: bring each host its folder, and keep {} to yourself",
+        "written to {}: bring each host its folder, and keep {} to yourself\n    \
+           servers of Consul: {}\n    clients: {}",
         bundle.out.display(),
-        bundle.secrets().display()
+        bundle.secrets().display(),
+        names(true),
+        Some(names(false)).filter(|names| !names.is_empty()).unwrap_or("none".to_owned())
     );
     Ok(ExitCode::SUCCESS)
 }

@@ -1,7 +1,7 @@
 //! What was wrong in gliderlabs/registrator, one test for each mistake.
 //!
 //! Two are about fields that new engines no longer send; one of these is tested where events are
-//! read, in `src/docker.rs`. docs/registrator.md has the list in words.
+//! read, in `src/docker/event.rs`. docs/registrator.md has the list in words.
 
 mod values;
 
