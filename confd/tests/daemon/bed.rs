@@ -30,6 +30,11 @@ pub(crate) struct Bed {
     pub(crate) stats: SocketAddr,
 }
 
+/// Returns the ID of an instance on the bed's only node, by its server's name.
+fn id_of(server: &str) -> String {
+    server.strip_prefix(":node1:").unwrap_or(server).to_owned()
+}
+
 fn loopback() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()))
 }
@@ -171,7 +176,7 @@ impl Bed {
         self.client.register(&registration).await.unwrap();
     }
 
-    /// Returns the names of the servers of `backend` that get traffic.
+    /// Returns the IDs of the servers of `backend` that get traffic.
     pub(crate) fn serving(&self, backend: &str) -> BTreeSet<String> {
         let Ok(state) = self.haproxy.command(&format!("show servers state {backend}")) else {
             return BTreeSet::new();
@@ -193,15 +198,15 @@ impl Bed {
         let rows = state.lines().map(|line| line.split(' ').collect::<Vec<_>>());
         rows.filter(|row| row.len() == header.len() && row[0] != "#")
             .filter(|row| row[up] == "2" && row[weight] != "0" && row[admin] == "0")
-            .map(|row| row[name].to_owned())
+            .map(|row| id_of(row[name]))
             .collect()
     }
 
-    /// Returns the names of the servers that the file lists.
+    /// Returns the IDs of the servers that the file lists.
     pub(crate) fn written(&self) -> BTreeSet<String> {
         let text = fs::read_to_string(self.haproxy.folder().join("haproxy.cfg")).unwrap();
         let servers = text.lines().filter_map(|line| line.trim_start().strip_prefix("server "));
-        servers.map(|line| line.split(' ').next().unwrap().to_owned()).collect()
+        servers.map(|line| id_of(line.split(' ').next().unwrap())).collect()
     }
 
     /// Returns how often HAProxy was reloaded.

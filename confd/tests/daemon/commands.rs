@@ -96,15 +96,15 @@ async fn a_dry_run_shows_the_change_and_what_haproxy_would_be_told() {
     let output = bed.run(&["render", "haproxy", "--diff"]);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(
-        text.contains("+    server b ") && text.contains("add") && !text.contains("reload"),
+        text.contains("+    server :node1:b ") && text.contains("add") && !text.contains("reload"),
         "{text}"
     );
     let json: serde_json::Value =
         serde_json::from_slice(&bed.run(&["render", "haproxy", "--diff", "--json"]).stdout)
             .unwrap();
     assert_eq!((&json[0]["changed"], &json[0]["reload"]), (&true.into(), &false.into()), "{json}");
-    assert!(json[0]["diff"].as_str().unwrap().contains("+    server b "), "{json}");
-    assert!(json[0]["steps"][0].as_str().unwrap().starts_with("add http_web/b"), "{json}");
+    assert!(json[0]["diff"].as_str().unwrap().contains("+    server :node1:b "), "{json}");
+    assert!(json[0]["steps"][0].as_str().unwrap().starts_with("add http_web/:node1:b"), "{json}");
     let json: serde_json::Value =
         serde_json::from_slice(&bed.run(&["render", "haproxy", "--json"]).stdout).unwrap();
     assert!(json[0]["text"].as_str().unwrap().contains("backend http_web"), "{json}");
@@ -150,7 +150,7 @@ async fn generations_are_listed_compared_and_gone_back_to() {
         serde_json::from_str(&out(&bed.run(&["history", "--json"]))).unwrap();
     assert_eq!((&json[0]["generation"], &json[0]["added"]), (&2.into(), &1.into()));
     let diff = out(&bed.run(&["diff", "1", "2"]));
-    assert!(diff.contains("+    server b ") && !diff.contains("-    server"), "{diff}");
+    assert!(diff.contains("+    server :node1:b ") && !diff.contains("-    server"), "{diff}");
     let json: serde_json::Value =
         serde_json::from_slice(&bed.run(&["diff", "1", "2", "--json"]).stdout).unwrap();
     assert_eq!((&json["added"], &json["removed"]), (&1.into(), &0.into()), "{json}");
@@ -158,7 +158,7 @@ async fn generations_are_listed_compared_and_gone_back_to() {
 
     // Colours are for terminals only, and for those who want them.
     for (command, no_color, colour) in [
-        ("diff 1 2", "", Some("\u{1b}[32m+    server b ")),
+        ("diff 1 2", "", Some("\u{1b}[32m+    server :node1:b ")),
         ("history", "", Some("\u{1b}[1mgeneration")),
         ("status", "", Some("haproxy: \u{1b}[32mlive")),
         ("check", "", Some("\u{1b}[32mgood")),

@@ -129,7 +129,7 @@ async fn a_text_that_fails_its_check_when_another_has_replaced_it_costs_nobody_a
     // Live at once, while the file's check takes its time; and it has a new instance.
     bed.client.kv_put("weight", b"13").await.unwrap();
     let runs_with = |bed: &Bed, weight: &str| {
-        bed.haproxy.command("get weight http_web/a").is_ok_and(|now| now.starts_with(weight))
+        bed.haproxy.command("get weight http_web/:node1:a").is_ok_and(|now| now.starts_with(weight))
     };
     bed.until("it is live", |bed| runs_with(bed, "13 ")).await;
     bed.register("web", "b", web.address(), &["http"]).await;

@@ -71,11 +71,11 @@ async fn a_daemon_that_starts_again_goes_on_with_its_keys() {
     let mut bed = Bed::new();
     bed.register("web", "a", a.address(), &["http"]).await;
     bed.start();
-    until_told(&bed, "a", Some("serving")).await;
+    until_told(&bed, ":node1:a", Some("serving")).await;
     bed.confd().kill().unwrap();
     bed.start();
     bed.client.deregister("a").await.unwrap();
-    until_told(&bed, "a", None).await;
+    until_told(&bed, ":node1:a", None).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -96,8 +96,8 @@ async fn what_only_haproxy_notices_is_told_too_and_no_key_more_than_once_a_secon
         bed.client.register(&registration).await.unwrap();
     }
     bed.start();
-    until_told(&bed, "a", Some("serving")).await;
-    until_told(&bed, "b", Some("serving")).await;
+    until_told(&bed, ":node1:a", Some("serving")).await;
+    until_told(&bed, ":node1:b", Some("serving")).await;
     let mut times = std::collections::BTreeSet::new();
     let mut told = Vec::new();
     for round in 0..4 {
@@ -108,7 +108,7 @@ async fn what_only_haproxy_notices_is_told_too_and_no_key_more_than_once_a_secon
             let document = published(&bed).await.unwrap();
             let at = humantime::parse_rfc3339(document["published_at"].as_str().unwrap()).unwrap();
             times.insert(at);
-            if document["backends"]["http_web"]["b"] == wanted {
+            if document["backends"]["http_web"][":node1:b"] == wanted {
                 break;
             }
             assert!(started.elapsed() < SOON, "{document}\n{}", bed.log());

@@ -176,7 +176,7 @@ async fn a_thousand_changes_lose_nothing_and_end_exactly_right() {
         bed.until("exactly these serve", |bed| bed.serving("http_web") == wanted).await;
         bed.until("with these weights", |bed| {
             weights.iter().all(|(n, weight)| {
-                let answer = bed.haproxy.command(&format!("get weight http_web/i{n}")).unwrap();
+                let answer = bed.haproxy.command(&format!("get weight http_web/:node1:i{n}")).unwrap();
                 answer.trim_end().ends_with(&format!("(initial {weight})"))
                     || answer.starts_with(&format!("{weight} "))
             })
@@ -201,16 +201,16 @@ async fn what_someone_did_by_hand_is_repaired_on_a_hangup_signal() {
         bed.until("it is remembered", |bed| bed.log().contains(" accepted resource=")).await;
         let reloads = bed.reloads();
         for command in [
-            "set server http_web/a state maint",
-            "set server http_web/b weight 0",
-            "set server http_web/c state maint",
-            "del server http_web/c",
+            "set server http_web/:node1:a state maint",
+            "set server http_web/:node1:b weight 0",
+            "set server http_web/:node1:c state maint",
+            "del server http_web/:node1:c",
         ] {
             bed.haproxy.command(command).unwrap();
         }
         assert!(bed.serving("http_web").is_empty());
         let state = bed.haproxy.command("show servers state http_web").unwrap();
-        assert!(!state.contains(" c "), "{state}");
+        assert!(!state.contains(":c "), "{state}");
         kill(Pid::from_raw(bed.confd().pid()), Signal::SIGHUP).unwrap();
         bed.until_serving("http_web", &["a", "b", "c"]).await;
         assert_eq!(bed.reloads(), reloads);
