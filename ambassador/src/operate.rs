@@ -6,6 +6,7 @@ mod gone;
 mod ports;
 mod reasons;
 mod report;
+mod sight;
 mod status;
 mod stop;
 mod subject;

@@ -8,7 +8,7 @@ use anyhow::Context;
 use consul::{Address, Client, Query};
 use tokio::time::Instant;
 
-use super::{Common, Timeout, documents, until_gone};
+use super::{Common, Timeout, documents, sight, until_gone};
 
 /// Which node, and in which direction.
 #[derive(Clone, Debug, clap::Args)]
@@ -27,11 +27,12 @@ pub(crate) struct DrainNode {
 /// Begins or ends the maintenance, and waits until no ambassador has the node's instances.
 pub(crate) async fn drain_node(options: &DrainNode) -> anyhow::Result<ExitCode> {
     let client = options.common.client()?;
-    let own = client.agent_self().await?.node;
+    let own = sight::agent(&client).await?.node;
     let name = options.node.as_ref().unwrap_or(&own);
     let agent =
         if *name == own { client.clone() } else { agent_of(options, &client, name).await? };
     if !options.back {
+        sight::sees_all(&client, name).await?;
         let known = documents(&client, None).await?.value;
         anyhow::ensure!(!known.is_empty(), super::NOBODY_REPORTS);
     }

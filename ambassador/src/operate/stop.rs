@@ -8,7 +8,7 @@ use consul::{Client, ServiceEntry};
 use tokio_util::sync::CancellationToken;
 
 use super::subject::of_container;
-use super::{Common, NOBODY_REPORTS, Timeout, documents, until_gone};
+use super::{Common, NOBODY_REPORTS, Timeout, documents, sight, until_gone};
 use crate::docker::{Endpoint, Engine};
 
 /// Why we put instances into maintenance; registrator leaves reasons alone that are not its own.
@@ -70,13 +70,14 @@ async fn stop_one(
     let running = engine.running(word).await?;
     let running = running.with_context(|| format!("no container {word:?} runs"))?;
     let instances = of_container(client, &running.id).await?;
+    let own = sight::agent(client).await?.node;
     if instances.is_empty() {
+        sight::sees_all(client, &own).await?;
         // The log has it, and not the output: scripts read there which containers are stopped.
         tracing::warn!(container = word, "is not registered, so no ambassador is waited for");
     } else {
         let known = documents(client, None).await?.value;
         ensure!(!known.is_empty(), NOBODY_REPORTS);
-        let own = client.agent_self().await?.node;
         if let Some(other) = instances.iter().find(|one| one.node.name != own) {
             anyhow::bail!("it is registered on node {}: run this there", other.node.name);
         }

@@ -7,4 +7,5 @@ mod harness;
 mod operate;
 mod proxy;
 mod push;
+mod rights;
 mod world;

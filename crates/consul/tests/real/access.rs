@@ -144,3 +144,12 @@ async fn a_namespace_goes_with_every_request() {
     let error = client.kv_get("a", &Query::default()).await.unwrap_err();
     assert!(error.status() == Some(400) && error.to_string().contains("ns"), "{error}");
 }
+
+#[tokio::test]
+async fn services_that_a_token_does_not_show_are_known_to_be_hidden() {
+    let agent = Consul::options().deny_all_but(TOKEN).start().unwrap();
+    let mut config = Config::from_uri(&agent.url()).unwrap();
+    assert!(Client::new(&config).unwrap().hides_services().await.unwrap());
+    config.token = Some(Secret::new(TOKEN));
+    assert!(!Client::new(&config).unwrap().hides_services().await.unwrap());
+}
