@@ -22,6 +22,7 @@ use convert::{Unknown, collisions, convert, unknown};
 pub(crate) use convert::{services, services_mut};
 pub(crate) use error::Error;
 use error::Ports;
+pub(crate) use whole::{base, includes};
 
 /// The files that Compose takes by itself: other people's work, as a rule.
 pub(crate) const DEFAULTS: [&str; 4] =

@@ -2,6 +2,7 @@
 //! Compose file that names them there.
 
 mod images;
+mod whole;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

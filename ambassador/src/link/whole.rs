@@ -3,17 +3,39 @@
 
 use std::collections::BTreeSet;
 
+use saphyr::Yaml;
+
 use super::convert::services;
 use super::error::Error;
 use super::service::{asked, links};
-use super::yaml::{get, load};
+use super::yaml::{get, load, words};
+
+/// What a service extends.
+pub(crate) struct Base<'a> {
+    pub(crate) service: &'a str,
+    /// Whether it is in a file that is named, and not just in the same one.
+    pub(crate) is_elsewhere: bool,
+}
+
+/// Returns what a service extends.
+pub(crate) fn base<'a>(service: &'a Yaml) -> Option<Base<'a>> {
+    let extends = get(service, "extends")?;
+    let named = words(extends).or_else(|| get(extends, "service").and_then(words));
+    let is_elsewhere = get(extends, "file").is_some();
+    Some(Base { service: named.unwrap_or_default(), is_elsewhere })
+}
+
+/// Tells whether a file includes others; in the format of 2015 a service may be called so.
+pub(crate) fn includes(file: &Yaml) -> bool {
+    get(file, "include").is_some_and(|files| !files.is_mapping())
+}
 
 /// Refuses a file in which a link begins or ends at something that is not wholly there; of one without any link, says why
 /// there may be some that were not seen.
 pub(crate) fn whole(file: &str) -> Result<Option<String>, Error> {
     let file = load(file)?;
     let services = services(&file)?;
-    let includes = get(&file, "include").is_some();
+    let includes = includes(&file);
     let mut linked = BTreeSet::new();
     for (name, service) in &services {
         for link in links(service) {
@@ -23,14 +45,13 @@ pub(crate) fn whole(file: &str) -> Result<Option<String>, Error> {
             linked.extend([(*name).to_owned(), link.service]);
         }
     }
-    let extends = |name: &&String| {
-        services.get(name.as_str()).is_some_and(|service| get(service, "extends").is_some())
-    };
+    let extends =
+        |name: &&String| services.get(name.as_str()).is_some_and(|service| base(service).is_some());
     if let Some(name) = linked.iter().find(extends) {
         return Err(Error::Extends(name.clone()));
     }
-    let mut all = services.values();
-    let elsewhere = all.any(|one| get(one, "extends").is_some_and(|it| get(it, "file").is_some()));
+    let mut bases = services.values().filter_map(|service| base(service));
+    let elsewhere = bases.any(|base| base.is_elsewhere);
     let converted = services.values().any(|service| asked(service).is_some());
     let does = match (includes, elsewhere) {
         _ if converted || !linked.is_empty() => return Ok(None),

@@ -6,6 +6,7 @@ use std::collections::btree_map::Entry;
 
 use saphyr::{Mapping, Yaml};
 
+use super::whole::whole;
 use crate::link::yaml::{dump, get, load, text, words};
 use crate::link::{Error as FileError, services, services_mut};
 
@@ -21,6 +22,21 @@ pub(crate) enum Error {
     Nothing,
     #[error("services {0:?} and {1:?} build different images of one name, {2}")]
     Ambiguous(String, String, String),
+    #[error(
+        "this file includes others, which may have services that are built: `docker compose config` prints the whole file, \
+         push that"
+    )]
+    Includes,
+    #[error(
+        "service {0:?} extends one of another file, which may say how it is built: `docker compose config` prints the \
+         whole file, push that"
+    )]
+    Elsewhere(String),
+    #[error(
+        "service {service:?} extends {base:?}, which is built, and says something else of its own image or `build`: \
+         `docker compose config` prints the whole file, push that"
+    )]
+    Extends { service: String, base: String },
 }
 
 /// What comes before and after the names of images.
@@ -47,6 +63,7 @@ pub(crate) struct Images {
 /// Returns the images of a Compose file, today's format or that of 2015.
 pub(crate) fn images(file: &str, naming: &Naming) -> Result<Images, Error> {
     let mut file = load(file).map_err(FileError::from)?;
+    whole(&file)?;
     let mut builders = BTreeMap::<String, (String, Yaml)>::new();
     let mut references = BTreeMap::new();
     for (name, service) in services(&file)? {

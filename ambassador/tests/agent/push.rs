@@ -91,3 +91,27 @@ fn push_writes_a_file_that_runs_elsewhere_and_none_if_anything_fails() {
     assert_eq!(usage.status.code(), Some(2));
     drop(registry);
 }
+
+#[test]
+fn push_of_a_file_that_takes_builds_from_others_is_refused_before_anything_is_built() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = "services:\n  base: {build: .}\n";
+    std::fs::write(folder.path().join("common.yml"), base).unwrap();
+    for (more, named) in [
+        ("  web: {extends: {file: common.yml, service: base}}\n", "service \"web\""),
+        ("  web: {extends: app, image: team/web}\n", "service \"web\""),
+        ("include: [common.yml]\n", "includes others"),
+    ] {
+        let file = format!("services:\n  app: {{build: .}}\n{more}");
+        std::fs::write(folder.path().join("app.yml"), file).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ambassador"));
+        command.args(["push", "app.yml"]).current_dir(folder.path()).env_remove("COMPOSE_FILE");
+        // There is nothing to build with.
+        command.env("DOCKER_REGISTRY", REGISTRY).env("VERSION", "1").env("PATH", folder.path());
+        let refused = command.output().unwrap();
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(1), "{said}");
+        assert!(said.contains(named) && said.contains("`docker compose config`"), "{said}");
+        assert!(!folder.path().join("app.yml-1").exists());
+    }
+}
