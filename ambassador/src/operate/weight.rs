@@ -37,6 +37,13 @@ pub(crate) async fn weight(options: &Weight) -> anyhow::Result<ExitCode> {
         anyhow::ensure!(sum <= 100, "the shares are {sum} % together, which is more than 100");
         anyhow::ensure!(shares.len() == options.tags.len(), "a tag is given twice");
         client.kv_put(&key, &serde_json::to_vec(&shares)?).await?;
+        // Shares may be set before the first instance comes, so this is no more than a hint, and does not fail them.
+        if let Ok(registered) = client.catalog_services(&Query::default()).await {
+            let registered: Vec<_> = registered.value.keys().map(String::as_str).collect();
+            if let Some(hint) = unknown(&options.service, &registered) {
+                tracing::warn!("{hint}");
+            }
+        }
     }
     let found = client.kv_get(&key, &Query::default()).await?.value;
     let shares: BTreeMap<String, f64> = match found {
@@ -54,6 +61,24 @@ pub(crate) async fn weight(options: &Weight) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Says that nothing is registered as a service, and which names are near: that of one of several ports, or the DNS label
+/// that becomes of it.
+fn unknown(service: &str, registered: &[&str]) -> Option<String> {
+    // Consul's own service is always there: whoever sees none may not see any, and does not know.
+    if registered.is_empty() || registered.contains(&service) {
+        return None;
+    }
+    let lower = service.to_lowercase();
+    let is_near = |name: &&&str| {
+        let name = name.to_lowercase();
+        services::is_called(&lower, &name) || services::is_called(&name, &lower)
+    };
+    let near: Vec<_> = registered.iter().filter(is_near).copied().collect();
+    let near = near.join(", ");
+    let near = if near.is_empty() { near } else { format!("; names that are near: {near}") };
+    Some(format!("nothing is registered as {service:?}, so these shares are nobody's yet{near}"))
+}
+
 fn share(text: &str) -> Result<(String, u8), String> {
     let wrong = || format!("{text:?} is no TAG=PERCENT, as in v2=50");
     let (tag, share) = text.split_once('=').ok_or_else(wrong)?;
@@ -65,6 +90,24 @@ fn share(text: &str) -> Result<(String, u8), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shares_of_what_is_not_registered_are_told_with_the_names_that_are_near() {
+        let all = ["consul", "my-db", "web-443", "web-80", "web-admin", "website"];
+        for (service, near) in [
+            ("web", "yet; names that are near: web-443, web-80"),
+            ("my_db", "yet; names that are near: my-db"),
+            ("My-DB", "yet; names that are near: my-db"),
+            ("my-db-5432", "yet; names that are near: my-db"),
+            ("rng", "yet"),
+        ] {
+            let said = unknown(service, &all).unwrap();
+            assert!(said.contains(&format!("nothing is registered as {service:?}")), "{said}");
+            assert!(said.ends_with(near), "{said}");
+        }
+        assert_eq!(unknown("web-80", &all), None);
+        assert_eq!(unknown("web", &[]), None, "nothing is seen");
+    }
 
     #[test]
     fn a_share_is_a_tag_and_a_percentage() {

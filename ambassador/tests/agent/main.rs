@@ -4,6 +4,7 @@
 mod chaos;
 mod clients;
 mod harness;
+mod names;
 mod operate;
 mod proxy;
 mod push;
