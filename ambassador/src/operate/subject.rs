@@ -1,8 +1,16 @@
 //! What a command is about: a service, or a container, and the instances that are meant.
 
+use std::time::Duration;
+
+use clap::{Args, FromArgMatches};
 use consul::{Client, Query, ServiceEntry};
+use tokio::time::timeout;
 
 use super::ports::Ports;
+use crate::docker::{Endpoint, Engine};
+
+/// How long Docker may take to say which container has a name: it is asked at every look, and Consul knows most of them.
+const DOCKER: Duration = Duration::from_secs(1);
 
 /// Instances, by service.
 pub(crate) struct Subject {
@@ -14,7 +22,8 @@ pub(crate) struct Subject {
 }
 
 impl Subject {
-    /// Finds what a word means: a service's name first, else a container's name or ID.
+    /// Finds what a word means: a service's name first, else a container's name or ID. Of a container of this node whose
+    /// instances have an ID without its name (`SERVICE_ID`), Docker knows the name.
     pub(crate) async fn find(client: &Client, word: &str) -> Result<Self, consul::Error> {
         let services = client.catalog_services(&Query::default()).await?.value;
         if services.contains_key(word) {
@@ -23,7 +32,9 @@ impl Subject {
             ports.add(&instances);
             return Ok(Self { instances, ports, service: Some(word.to_owned()) });
         }
-        let (instances, ports) = search(client, word).await?;
+        let id = called(word).await;
+        let words: Vec<_> = [word].into_iter().chain(id.as_deref()).collect();
+        let (instances, ports) = search(client, &words).await?;
         Ok(Self { instances, ports, service: None })
     }
 
@@ -53,16 +64,30 @@ pub(crate) async fn of_container(
     client: &Client,
     word: &str,
 ) -> Result<Vec<ServiceEntry>, consul::Error> {
-    Ok(search(client, word).await?.0)
+    Ok(search(client, &[word]).await?.0)
 }
 
-/// Returns a container's instances, and the ports of all instances of their services.
-async fn search(client: &Client, word: &str) -> Result<(Vec<ServiceEntry>, Ports), consul::Error> {
+/// Returns the ID of the container that has a name here and runs, where Docker is as the environment says and answers.
+async fn called(name: &str) -> Option<String> {
+    let flags = Endpoint::augment_args(clap::Command::new("docker"));
+    let flags = daemon::flags::without_empty(flags, "DOCKER_", "").try_get_matches_from([""]);
+    let engine = Engine::new(&Endpoint::from_arg_matches(&flags.ok()?).ok()?).ok()?;
+    let running = timeout(DOCKER, engine.running(name)).await.ok()?.ok()??;
+    // Docker takes the beginning of an ID, too, but `db` is rather a service that is yet to come.
+    (!running.id.starts_with(name)).then_some(running.id)
+}
+
+/// Returns the instances of a container that goes by one of these words, and the ports of all instances of their services.
+async fn search(
+    client: &Client,
+    words: &[&str],
+) -> Result<(Vec<ServiceEntry>, Ports), consul::Error> {
     let (mut found, mut ports) = (Vec::new(), Ports::default());
     for service in client.catalog_services(&Query::default()).await?.value.into_keys() {
         let entries = entries(client, &service).await?;
         ports.add(&entries);
-        found.extend(entries.into_iter().filter(|entry| is_of(entry, word)));
+        let is_meant = |entry: &ServiceEntry| words.iter().any(|word| is_of(entry, word));
+        found.extend(entries.into_iter().filter(is_meant));
     }
     Ok((found, ports))
 }
