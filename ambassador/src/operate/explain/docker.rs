@@ -99,29 +99,36 @@ fn of_registrator(document: &Value) -> Option<Options> {
     Some(options(flags.iter().map(String::as_str), &environment))
 }
 
-/// Reads the flags that shape instances, wherever they are said; others are passed over.
+/// Reads the flags that shape instances as registrator does, wherever they are said: the last word counts, and a variable
+/// that is empty is not set. Others are passed over.
 pub(super) fn options<'a>(
     words: impl Iterator<Item = &'a str>,
     environment: &BTreeMap<&str, &str>,
 ) -> Options {
     let words: Vec<_> = words.collect();
-    let value = |flag: &str| {
-        let at = words.iter().position(|word| {
+    let last = |flag: &str| {
+        words.iter().rposition(|word| {
             let name = word.trim_start_matches('-').split('=').next().unwrap_or_default();
             word.starts_with('-') && name == flag
-        });
-        let said = at.map(|at| match words[at].split_once('=') {
-            Some((_, value)) => value.to_owned(),
-            None => {
-                words.get(at + 1).filter(|next| !next.starts_with('-')).unwrap_or(&"").to_string()
-            }
-        });
+        })
+    };
+    let variable = |flag: &str| {
         let name = format!("REGISTRATOR_{}", flag.to_uppercase().replace('-', "_"));
-        said.or_else(|| environment.get(name.as_str()).map(ToString::to_string))
+        environment.get(name.as_str()).copied().filter(|value| !value.is_empty())
+    };
+    let value = |flag: &str| {
+        let said = last(flag).map(|at| match words[at].split_once('=') {
+            Some((_, value)) => value,
+            None => words.get(at + 1).filter(|next| !next.starts_with('-')).unwrap_or(&""),
+        });
+        said.or_else(|| variable(flag)).filter(|value| !value.is_empty()).map(str::to_owned)
     };
     let switch = |flag: &str| {
-        value(flag)
-            .is_some_and(|value| !matches!(value.as_str(), "false" | "0" | "f" | "no" | "off"))
+        // The next word is none of its value, and with a value that is no boolean registrator does not start.
+        let said =
+            last(flag).map(|at| words[at].split_once('=').map_or("true", |(_, value)| value));
+        said.or_else(|| variable(flag))
+            .is_some_and(|value| daemon::flags::switch(value) == Ok(true))
     };
     Options {
         explicit: switch("explicit"),
@@ -165,6 +172,35 @@ mod tests {
         assert!(options.internal && options.compose_names && !options.explicit);
         assert_eq!(options.network.as_deref(), Some("x"));
         assert_eq!(of_registrator(&json!({"Config": {"Cmd": ["redis"]}})), None);
+    }
+
+    #[test]
+    fn flags_and_variables_are_read_as_registrator_reads_them() {
+        let read = |words: &str, variables: &[(&str, &str)]| {
+            options(words.split_whitespace(), &variables.iter().copied().collect())
+        };
+        for (words, variable, is) in [
+            ("", "", false),
+            ("", "False", false),
+            ("", "FALSE", false),
+            ("", " off ", false),
+            ("", "True", true),
+            ("", "YES", true),
+            ("--internal", "false", true),
+            ("--internal=False", "true", false),
+            ("-internal consul://host:8500", "", true),
+            ("--internal --internal=0", "", false),
+        ] {
+            let read = read(words, &[("REGISTRATOR_INTERNAL", variable)]);
+            assert_eq!(read.internal, is, "{words:?} {variable:?}");
+        }
+        let empty = ["NETWORK", "NETWORK_CIDR", "USE_IP_FROM_LABEL", "IP", "LABEL_PREFIX"];
+        let empty = empty.map(|name| format!("REGISTRATOR_{name}"));
+        let empty: Vec<_> = empty.iter().map(|name| (name.as_str(), "")).collect();
+        assert_eq!(read("--network=", &empty), Options::default());
+        let named = [("REGISTRATOR_NETWORK", "x")];
+        assert_eq!(read("", &named).network.as_deref(), Some("x"));
+        assert_eq!(read("--network y --network=z", &named).network.as_deref(), Some("z"));
     }
 
     #[test]
