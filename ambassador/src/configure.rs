@@ -7,8 +7,7 @@ use daemon::backoff::{Delays, delays};
 use tokio::net::unix::SocketAddr;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 
 use crate::args::Place;
 use crate::bind::{obstacles, same_binds};
@@ -17,19 +16,22 @@ use crate::control::{self, Outcome};
 use crate::directory::{Version, read, version};
 use crate::log_lines::Journal;
 use crate::master::{Reload, processes, reload};
+use crate::run::starts::{Phase, Starts};
 use crate::settle::{EMPTY, accept};
 
 /// How often to look whether somebody else has changed `haproxy.cfg`.
 const LOOK: Duration = Duration::from_secs(2);
 /// HAProxy's words arrive by another way than its answer.
 const LAG: Duration = Duration::from_millis(20);
+/// How long a start may take, as a reload: whoever asks wants an answer before that.
+const START: Duration = Duration::from_secs(15);
+const STARTING: &str = "haproxy has not started yet";
 
 /// Whoever brings configurations into a running HAProxy.
 pub(crate) struct Configurator<'a> {
     pub(crate) place: &'a Place,
     pub(crate) journal: &'a Journal,
-    /// A configuration that was refused at the start and is tried again.
-    pub(crate) retry: &'a watch::Sender<Option<String>>,
+    pub(crate) starts: &'a Starts,
 }
 
 impl Configurator<'_> {
@@ -75,6 +77,10 @@ impl Configurator<'_> {
         if let Verdict::Bad(message) = check(self.place, text).await? {
             return self.reject(text, message);
         }
+        // A start reads `haproxy.cfg`, and may put another one there.
+        if timeout(START, self.starts.known()).await.is_err() {
+            return self.reject(text, STARTING.to_owned());
+        }
         let old = read(&directory.config())?;
         let loaded = read(&directory.accepted())?.unwrap_or_default();
         let obstacles = obstacles(text, &[old.as_deref().unwrap_or_default(), &loaded]);
@@ -82,7 +88,7 @@ impl Configurator<'_> {
             return self.reject(text, obstacles.join("\n"));
         }
         directory.write(&directory.config(), text)?;
-        let outcome = self.reload(text).await?;
+        let outcome = self.bring_in(text).await?;
         if let (Outcome::Rejected(_), Some(old)) = (&outcome, old) {
             directory.write(&directory.config(), &old)?;
         }
@@ -93,7 +99,7 @@ impl Configurator<'_> {
     async fn load(&self) -> io::Result<()> {
         let text = read(&self.place.directory.config())?.unwrap_or_default();
         let outcome = match check(self.place, &text).await? {
-            Verdict::Good => self.reload(&text).await?,
+            Verdict::Good => self.bring_in(&text).await?,
             Verdict::Bad(message) => self.reject(&text, message)?,
         };
         match outcome {
@@ -103,12 +109,38 @@ impl Configurator<'_> {
         Ok(())
     }
 
+    /// Has HAProxy take `haproxy.cfg`, which is `text`: by a reload, or where it does not run by a start without further pause.
+    async fn bring_in(&self, text: &str) -> io::Result<Outcome> {
+        let from = self.journal.now();
+        let next = async {
+            match self.starts.known().await {
+                Phase::Ended(_) => Some(self.starts.next().await),
+                _ => None,
+            }
+        };
+        match timeout(START, next).await {
+            Ok(None) => self.reload(text).await,
+            Ok(Some(Phase::Running(served))) if served == text => {
+                accept(self.place, text)?;
+                self.starts.retry.send_replace(None);
+                Ok(Outcome::Applied)
+            }
+            Ok(Some(Phase::Ended(why))) => {
+                sleep(LAG).await;
+                let alerts = self.journal.alerts(from);
+                self.reject(text, if alerts.is_empty() { why } else { alerts })
+            }
+            Ok(Some(_)) => self.reject(text, "haproxy was started with another one".to_owned()),
+            Err(_) => self.reject(text, STARTING.to_owned()),
+        }
+    }
+
     async fn reload(&self, text: &str) -> io::Result<Outcome> {
         let from = self.journal.now();
         match reload(&self.place.directory.master()).await {
             Ok(Reload::Loaded) => {
                 accept(self.place, text)?;
-                self.retry.send_replace(None);
+                self.starts.retry.send_replace(None);
                 Ok(Outcome::Applied)
             }
             Ok(Reload::Failed) => {
@@ -138,7 +170,7 @@ impl Configurator<'_> {
                 seen.version = now;
             }
         }
-        let refused = self.retry.borrow().clone();
+        let refused = self.starts.retry.borrow().clone();
         if let Some(text) = refused
             && attempts.due <= Instant::now()
         {
@@ -165,7 +197,7 @@ impl Configurator<'_> {
             }
             match check(self.place, text).await? {
                 Verdict::Good => {
-                    self.retry.send_replace(None);
+                    self.starts.retry.send_replace(None);
                     accept(self.place, text)?;
                 }
                 Verdict::Bad(message) => {

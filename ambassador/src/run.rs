@@ -1,11 +1,12 @@
 //! `ambassador run`: keeps HAProxy running until a signal ends it.
 
+pub(crate) mod starts;
+
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use crate::args::{Limits, Place};
@@ -17,6 +18,7 @@ use crate::log_lines::Journal;
 use crate::master::patient;
 use crate::process::{Process, end_leftover};
 use crate::settle::{EMPTY, accept, ask, fall_back, settle};
+use starts::Starts;
 
 /// A HAProxy that lived this long did not die of how it was started.
 const STEADY: Duration = Duration::from_secs(10);
@@ -49,10 +51,10 @@ pub(crate) async fn run(
     }
     let listener = control::listen(&directory.control()).context("cannot listen for others")?;
     let journal = Journal::default();
-    let retry = watch::Sender::new(None);
-    let configurator = Configurator { place, journal: &journal, retry: &retry };
+    let starts = Starts::new();
+    let configurator = Configurator { place, journal: &journal, starts: &starts };
     tokio::select! {
-        () = supervise(place, &journal, &retry, limits.stop_after, &mut ends) => {}
+        () = supervise(place, &journal, &starts, limits.stop_after, &mut ends) => {}
         served = configurator.serve(&listener) => served?,
     }
     for socket in [directory.control(), directory.master(), directory.runtime()] {
@@ -65,24 +67,26 @@ pub(crate) async fn run(
 async fn supervise(
     place: &Place,
     journal: &Journal,
-    retry: &watch::Sender<Option<String>>,
+    starts: &Starts,
     stop_after: Duration,
     ends: &mut Ends,
 ) {
     let mut delays = daemon::backoff::delays();
-    let mut aside = None;
+    let (mut aside, mut wanted) = (None, false);
     loop {
         let started = Instant::now();
+        starts.begin();
         let process = tokio::select! {
-            process = start(place, journal, retry, &mut aside) => process,
+            process = start(place, journal, starts, &mut aside) => process,
             _ = ends.next() => return,
         };
         match process {
             Ok((mut process, text)) => {
                 tracing::info!(pid = %process.id(), "haproxy started");
                 let signal = tokio::select! {
-                    confirmed = died(&mut process, place, &text) => {
-                        if !confirmed {
+                    confirmed = died(&mut process, place, &text, starts) => {
+                        // Who wanted this start is told what came of it, and takes the text back.
+                        if !confirmed && !wanted {
                             aside = put_aside(place, text);
                         }
                         None
@@ -93,18 +97,23 @@ async fn supervise(
                     stop(process, signal, stop_after, ends).await;
                     return;
                 }
+                starts.ended("haproxy died".to_owned());
             }
-            Err(error) => tracing::error!("{error:#}"),
+            Err(error) => {
+                tracing::error!("{error:#}");
+                starts.ended(format!("{error:#}"));
+            }
         }
         if started.elapsed() >= STEADY {
             delays.reset();
         }
         let delay = delays.next_delay();
         tracing::info!(?delay, "haproxy starts again");
-        tokio::select! {
-            () = sleep(delay) => {}
+        wanted = tokio::select! {
+            () = sleep(delay) => false,
+            () = starts.wanted() => true,
             _ = ends.next() => return,
-        }
+        };
     }
 }
 
@@ -112,11 +121,11 @@ async fn supervise(
 async fn start(
     place: &Place,
     journal: &Journal,
-    retry: &watch::Sender<Option<String>>,
+    starts: &Starts,
     aside: &mut Option<String>,
 ) -> anyhow::Result<(Process, String)> {
     let refused = settle(place).await.context("no configuration to start with")?;
-    retry.send_replace(refused.or(aside.take()));
+    starts.retry.send_replace(refused.or(aside.take()));
     let text = read(&place.directory.config()).context("no configuration to start with")?;
     let process = Process::start(place, journal)
         .with_context(|| format!("cannot start {}", place.haproxy.display()))?;
@@ -124,7 +133,7 @@ async fn start(
 }
 
 /// Waits for HAProxy's end, and tells whether it served before. Once it does, what it was given is remembered.
-async fn died(process: &mut Process, place: &Place, text: &str) -> bool {
+async fn died(process: &mut Process, place: &Place, text: &str, starts: &Starts) -> bool {
     let socket = place.directory.master();
     let serves = patient(&socket, Instant::now() + START, |now| !now.workers.is_empty());
     let confirmed = tokio::select! {
@@ -134,6 +143,7 @@ async fn died(process: &mut Process, place: &Place, text: &str) -> bool {
         }
         answer = serves => answer.is_ok(),
     };
+    starts.running(text);
     if confirmed
         && text != EMPTY
         && let Err(error) = accept(place, text)

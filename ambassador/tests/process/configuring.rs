@@ -177,6 +177,35 @@ fn an_address_that_somebody_else_has_at_the_start_gives_way_to_what_was_accepted
 }
 
 #[test]
+fn what_is_handed_over_between_two_starts_is_started_at_once_and_what_came_of_it_is_the_answer() {
+    for haproxy in haproxies() {
+        let (one, two) = (Server::start("1", Duration::ZERO), Server::start("2", Duration::ZERO));
+        let (address, taken) = (free_address(), free_address());
+        let _holder = TcpListener::bind(&taken).unwrap();
+        let mut ambassador = Ambassador::new(&haproxy);
+        ambassador.spawn(ambassador.command(&["run"]).args([&taken, &one.address]));
+        let pauses = || ambassador.log().matches("haproxy starts again").count();
+        eventually("pauses of some seconds", || pauses() > 5);
+        let first = ambassador.file("haproxy.cfg");
+        for (listen, code) in [(&taken, 1), (&address, 0)] {
+            let asked = Instant::now();
+            let output = ambassador.ask(&["reconfigure", listen, &two.address]);
+            let took = asked.elapsed();
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(code), "{said}\n{}", ambassador.log());
+            assert!(took < Duration::from_secs(2), "{took:?}");
+            if code == 1 {
+                assert!(said.contains("cannot bind"), "{said}");
+                assert!(ambassador.file("haproxy.cfg.rejected").contains(&taken));
+                assert_eq!(ambassador.file("haproxy.cfg"), first);
+            }
+        }
+        assert_eq!(request(&address).unwrap(), "2");
+        assert_eq!(ambassador.file("haproxy.cfg.accepted"), ambassador.file("haproxy.cfg"));
+    }
+}
+
+#[test]
 fn what_was_refused_at_the_start_is_tried_again() {
     for haproxy in haproxies() {
         let (server, address) = (Server::start("web", Duration::ZERO), free_address());
