@@ -2,6 +2,8 @@
 //! in its network namespace, and nobody else has one.
 
 mod come_up;
+#[cfg(test)]
+mod fake;
 mod metrics;
 mod pass;
 pub(crate) mod plan;
@@ -15,7 +17,7 @@ use std::time::Duration;
 use daemon::backoff::delays;
 use daemon::listener;
 use futures_util::{Stream, StreamExt};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::docker::{Endpoint, Engine, Error, Recipe};
@@ -33,6 +35,8 @@ const BURST: usize = 100;
 const MOMENT: Duration = Duration::from_secs(1);
 /// How often that is waited for.
 const LOOKS: usize = 3;
+/// A connection on which events came for so long did not end because of how the engine answers.
+const STEADY: Duration = Duration::from_secs(10);
 /// How long the last pass may take: `docker stop` waits for ten seconds.
 const LAST: Duration = Duration::from_secs(5);
 
@@ -82,15 +86,19 @@ async fn care(options: &Agent, folder: &Path, metrics: &Metrics, token: &Cancell
     let mut delays = delays();
     let mut warned = Warned::new();
     while !token.is_cancelled() {
+        let began = Instant::now();
         let connected = match Engine::new(&options.docker) {
             Ok(engine) => {
                 let pass = options.pass(&engine, folder, metrics);
-                let mut succeeded = || delays.reset();
-                pass.again_and_again(token, &mut warned, &mut succeeded).await
+                pass.again_and_again(token, &mut warned).await
             }
             Err(error) => Err(error),
         };
         if let Err(error) = connected {
+            // A look that succeeded says nothing about events, which may be refused.
+            if began.elapsed() >= STEADY {
+                delays.reset();
+            }
             let error = anyhow::Error::from(error);
             metrics.failed(&format!("{error:#}"));
             let delay = delays.next_delay();
@@ -163,7 +171,6 @@ impl Pass<'_> {
         &self,
         token: &CancellationToken,
         warned: &mut Warned,
-        succeeded: &mut impl FnMut(),
     ) -> Result<(), Error> {
         let mut retries = delays();
         let mut events = std::pin::pin!(self.engine.events());
@@ -179,7 +186,6 @@ impl Pass<'_> {
             } else {
                 retries.next_delay()
             };
-            succeeded();
             quiet = tokio::select! {
                 event = events.next() => {
                     event.ok_or(Error::Ended)??;
@@ -207,4 +213,31 @@ async fn drain(events: &mut (impl Stream<Item = Result<(), Error>> + Unpin)) -> 
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fake::Fake;
+    use super::*;
+
+    #[tokio::test]
+    async fn an_engine_that_answers_and_tells_no_events_is_asked_ever_more_slowly() {
+        for refusal in [
+            "HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\n{}",
+            "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        ] {
+            let engine = Fake::start(move |request| match request {
+                _ if request.contains("/events") => refusal.to_owned(),
+                _ => fake::json("[]"),
+            });
+            let (options, folder) = (engine.agent(), tempfile::tempdir().unwrap());
+            let (metrics, _registry) = Metrics::new();
+            let token = CancellationToken::new();
+            let care = care(&options, folder.path(), &metrics, &token);
+            timeout(Duration::from_secs(2), care).await.unwrap_err();
+            let looks = engine.asked("/containers/json");
+            // Pauses of 0.1, 0.2, 0.4 and 0.8 s, or of 0.1 s each.
+            assert!((2..=7).contains(&looks), "{looks} looks in 2 s");
+        }
+    }
 }
