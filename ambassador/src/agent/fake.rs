@@ -9,6 +9,9 @@ use tokio::task::AbortHandle;
 
 use super::Agent;
 
+/// An answer that says that it is done.
+pub(super) const DONE: &str = "HTTP/1.1 204 No Content\r\n\r\n";
+
 type Answer = Arc<dyn Fn(&str) -> String + Send + Sync>;
 
 /// An engine; it ends when dropped.

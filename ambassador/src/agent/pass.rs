@@ -8,12 +8,12 @@ use futures_util::StreamExt;
 
 use super::come_up;
 use super::metrics::Metrics;
-use super::plan::{Action, Client, Identity, desired, plan};
+use super::plan::{Action, Client, Identity, by_client, desired, plan};
 use super::resources;
 use super::sweep::sweep;
 use crate::docker::{Engine, Error, Found, Recipe, Unknown};
 
-/// Creations at once; the engine does them one after the other in the end.
+/// Clients that are served at once; the engine does it one after the other in the end.
 const AT_ONCE: usize = 8;
 
 /// One engine's clients and ambassadors.
@@ -126,23 +126,23 @@ impl Pass<'_> {
     }
 }
 
-/// Carries out removals and then creations; returns how many failed.
+/// Carries the actions out, those of several clients at once; returns how many failed.
 pub(crate) async fn carry_out(
     engine: &Engine,
     recipe: Option<&Recipe>,
     metrics: &Metrics,
     actions: &[Action<'_>],
 ) -> usize {
-    let (removals, creations): (Vec<_>, Vec<_>) =
-        actions.iter().partition(|action| matches!(action, Action::Remove(_)));
-    let mut failures = 0;
-    for actions in [removals, creations] {
-        let done = futures_util::stream::iter(actions)
-            .map(|action| carry_out_one(engine, recipe, metrics, action))
-            .buffer_unordered(AT_ONCE);
-        failures += done.filter(|done| std::future::ready(!done)).count().await;
-    }
-    failures
+    let done = futures_util::stream::iter(by_client(actions))
+        .map(async |actions| {
+            let mut failures = 0;
+            for action in &actions {
+                failures += usize::from(!carry_out_one(engine, recipe, metrics, action).await);
+            }
+            failures
+        })
+        .buffer_unordered(AT_ONCE);
+    done.fold(0, async |all, failures| all + failures).await
 }
 
 async fn carry_out_one(
@@ -175,6 +175,56 @@ async fn carry_out_one(
             tracing::warn!(client = container, "ambassador not {verb}: {error:#}");
             metrics.action_failed();
             false
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fake::{DONE, Fake, json};
+    use super::super::plan::Ambassador;
+    use super::*;
+
+    fn identity(client: usize, settings: &str) -> Identity {
+        Identity {
+            container: format!("{client:012x}"),
+            started_at: "now".into(),
+            project: String::new(),
+            upstreams: "rng:80".into(),
+            settings: settings.into(),
+        }
+    }
+
+    #[tokio::test]
+    async fn each_clients_new_ambassador_follows_its_old_one_and_waits_for_no_other() {
+        let engine = Fake::start(|request| match request {
+            _ if request.starts_with("POST") && request.contains("/create") => {
+                json("{\"Id\":\"new\",\"Warnings\":[]}")
+            }
+            _ => DONE.to_owned(),
+        });
+        let options = engine.agent();
+        let clients = 5 * AT_ONCE;
+        let wanted: BTreeSet<_> = (0..clients).map(|client| identity(client, "new")).collect();
+        let old = |client| Ambassador {
+            id: format!("old-{client}"),
+            identity: identity(client, "old"),
+            running: true,
+        };
+        let actual: Vec<_> = (0..clients).map(old).collect();
+        let recipe = Recipe { image: "image".into(), volume: "volume".into() };
+        let docker = Engine::new(&options.docker).unwrap();
+        let actions = plan(&wanted, &actual);
+        let failed = carry_out(&docker, Some(&recipe), &Metrics::new().0, &actions).await;
+        assert_eq!(failed, 0);
+        let requests = engine.requests();
+        let at = |words: &str| requests.iter().position(|one| one.contains(words)).unwrap();
+        for client in 0..clients {
+            let removed = at(&format!("/old-{client}?"));
+            let created = at(&format!("name=ambassador-{client:012x}"));
+            // In between come three requests at most of each that is served at once.
+            let between = removed + 1..removed + 3 * AT_ONCE;
+            assert!(between.contains(&created), "{client}: {removed} {created} {requests:#?}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Which ambassadors are missing and which are too many. Pure: no I/O, no clock, no async.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::upstreams::Upstreams;
 
@@ -43,12 +43,22 @@ pub(crate) struct Client {
 }
 
 /// A change that is needed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action<'a> {
     /// Remove this ambassador.
     Remove(&'a Ambassador),
-    /// Create an ambassador, after the removals: it has the name of the one that it replaces.
+    /// Create an ambassador, after its client's removals: it has the name of the one that it replaces.
     Create(&'a Identity),
+}
+
+impl<'a> Action<'a> {
+    /// Returns what it is about.
+    pub(crate) fn identity(&self) -> &'a Identity {
+        match self {
+            Self::Remove(ambassador) => &ambassador.identity,
+            Self::Create(identity) => identity,
+        }
+    }
 }
 
 /// Returns what the client's ambassador must be, or why it cannot have one.
@@ -90,6 +100,22 @@ pub(crate) fn plan<'a>(
     let missing = desired.iter().filter(|identity| !kept.contains(identity));
     actions.extend(missing.map(Action::Create));
     actions
+}
+
+/// Returns the actions of each client, its removals first: a client is cut off while it is between these, and waits for no
+/// other one's. Those who only lose come first, for that is soon done.
+pub(crate) fn by_client<'a>(actions: &[Action<'a>]) -> Vec<Vec<Action<'a>>> {
+    let mut clients = BTreeMap::<&str, Vec<Action>>::new();
+    for action in actions {
+        clients.entry(&action.identity().container).or_default().push(*action);
+    }
+    let creates = |action: &Action| matches!(action, Action::Create(_));
+    let mut clients: Vec<_> = clients.into_values().collect();
+    for actions in &mut clients {
+        actions.sort_by_key(creates);
+    }
+    clients.sort_by_key(|actions| actions.iter().any(creates));
+    clients
 }
 
 #[cfg(test)]
@@ -149,6 +175,27 @@ mod tests {
             let served: BTreeSet<_> =
                 reached.iter().map(|ambassador| ambassador.identity.clone()).collect();
             prop_assert_eq!(&served, &desired);
+            prop_assert_eq!(plan(&desired, &reached), []);
+        }
+
+        #[test]
+        fn each_client_has_its_own_removals_and_then_its_creation_and_nothing_is_lost(
+            desired in proptest::collection::btree_set(identities(), 0..6),
+            actual in world(),
+        ) {
+            let actions = plan(&desired, &actual);
+            let clients = by_client(&actions);
+            let mut names = BTreeSet::new();
+            for own in &clients {
+                let name = &own[0].identity().container;
+                prop_assert!(names.insert(name), "{name} comes twice");
+                prop_assert!(own.iter().all(|action| action.identity().container == *name));
+                let creates = |action: &Action| matches!(action, Action::Create(_));
+                prop_assert!(own.is_sorted_by_key(creates), "{own:?}");
+            }
+            let all = clients.concat();
+            prop_assert_eq!(all.len(), actions.len());
+            let reached = apply(&all, &actual);
             prop_assert_eq!(plan(&desired, &reached), []);
         }
 
