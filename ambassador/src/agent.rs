@@ -2,8 +2,6 @@
 //! in its network namespace, and nobody else has one.
 
 mod come_up;
-#[cfg(test)]
-mod fake;
 mod metrics;
 mod pass;
 pub(crate) mod plan;
@@ -213,31 +211,4 @@ async fn drain(events: &mut (impl Stream<Item = Result<(), Error>> + Unpin)) -> 
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::fake::Fake;
-    use super::*;
-
-    #[tokio::test]
-    async fn an_engine_that_answers_and_tells_no_events_is_asked_ever_more_slowly() {
-        for refusal in [
-            "HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\n{}",
-            "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
-        ] {
-            let engine = Fake::start(move |request| match request {
-                _ if request.contains("/events") => refusal.to_owned(),
-                _ => fake::json("[]"),
-            });
-            let (options, folder) = (engine.agent(), tempfile::tempdir().unwrap());
-            let (metrics, _registry) = Metrics::new();
-            let token = CancellationToken::new();
-            let care = care(&options, folder.path(), &metrics, &token);
-            timeout(Duration::from_secs(2), care).await.unwrap_err();
-            let looks = engine.asked("/containers/json");
-            // Pauses of 0.1, 0.2, 0.4 and 0.8 s, or of 0.1 s each.
-            assert!((2..=7).contains(&looks), "{looks} looks in 2 s");
-        }
-    }
 }

@@ -136,7 +136,7 @@ async fn until<E>(
 }
 
 /// Waits until no ambassador can have a connection to instances that were just taken out, each
-/// given as a service and an ID; returns where one may be left if there is no time left.
+/// given as a service and a key; returns where one may be left if there is no time left.
 async fn until_gone(
     client: &Client,
     limit: Duration,

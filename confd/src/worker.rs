@@ -203,7 +203,8 @@ impl Worker {
         let resource = &self.resource;
         let runtime = resource.haproxy.as_ref().filter(|_| self.haproxy.is_some());
         let holds = self.guard.holds();
-        let held = holds.values().flat_map(|hold| hold.held.iter().map(|one| one.key().into_owned()));
+        let held =
+            holds.values().flat_map(|hold| hold.held.iter().map(|one| one.key().into_owned()));
         let left_out = self.left_out.iter().map(|left_out| {
             (left_out.name.clone(), left_out.known.iter().flat_map(Data::keys).collect())
         });

@@ -63,7 +63,8 @@ async fn emptied(
         let found = client.catalog_node(node, &Query::default()).await?.value;
         let services = found.map(|node| node.services).unwrap_or_default();
         let before = instances.len();
-        instances.extend(services.into_iter().map(|(id, service)| (service.name, id)));
+        let key = |id: &str| consul::instance_key(node, id).into_owned();
+        instances.extend(services.into_iter().map(|(id, service)| (service.name, key(&id))));
         if instances.len() == before {
             return Ok(None);
         }

@@ -223,7 +223,8 @@ mod tests {
     #[test]
     fn whoever_is_to_serve_it_and_cannot_is_told_of_with_the_reason() {
         let error = Some("cannot bind socket".to_owned());
-        let broken = Document { backends: BTreeMap::new(), id: "b".into(), error, ..document(None) };
+        let broken =
+            Document { backends: BTreeMap::new(), id: "b".into(), error, ..document(None) };
         let documents = [document(Some(State::Serving)), broken];
         let told = explained(&entry(), &Ports::default(), &BTreeMap::new(), &documents, None);
         assert!(!told.serving, "{told:?}");

@@ -250,9 +250,13 @@ mod tests {
         assert_eq!(other.lacks("rng"), None, "the error is about something else");
         let asks = Upstream { service: "my-db".into(), written: "my_db".into(), port: 80 };
         let own = Document { upstreams: Some(vec![asks]), silent: true, ..shared };
-        for (service, lacks) in
-            [("my-db", true), ("my_db", true), ("my-db-80", true), ("my-db-81", false), ("x", false)]
-        {
+        for (service, lacks) in [
+            ("my-db", true),
+            ("my_db", true),
+            ("my-db-80", true),
+            ("my-db-81", false),
+            ("x", false),
+        ] {
             assert_eq!(own.lacks(service).is_some(), lacks, "{service}");
             assert_eq!(own.keeps(service, "a").is_some(), lacks, "{service}");
         }

@@ -82,9 +82,9 @@ async fn stop_one(
             anyhow::bail!("it is registered on node {}: run this there", other.node.name);
         }
     }
-    let mut taken = Vec::new();
+    let (mut taken, limit) = (Vec::new(), options.timeout.timeout);
     let drained = tokio::select! {
-        drained = drain(client, options.timeout.timeout, &running.id, instances, &mut taken) => drained,
+        drained = drain(client, limit, (&own, &running.id), instances, &mut taken) => drained,
         () = interrupt.cancelled() => Err(anyhow::anyhow!("interrupted")),
     };
     let stopped = match drained {
@@ -101,7 +101,7 @@ async fn stop_one(
 async fn drain(
     client: &Client,
     limit: Duration,
-    container: &str,
+    (node, container): (&str, &str),
     mut instances: Vec<ServiceEntry>,
     taken: &mut Vec<(String, String)>,
 ) -> anyhow::Result<()> {
@@ -110,7 +110,11 @@ async fn drain(
             taken.push((service.name, service.id.clone()));
             client.maintenance(&service.id, Some(REASON)).await?;
         }
-        if let Some(left) = until_gone(client, limit, taken).await? {
+        let key = |(service, id): &(String, String)| {
+            (service.clone(), consul::instance_key(node, id).into_owned())
+        };
+        let keys: Vec<_> = taken.iter().map(key).collect();
+        if let Some(left) = until_gone(client, limit, &keys).await? {
             anyhow::bail!("not in time: {left}");
         }
         instances = of_container(client, container).await?;

@@ -74,6 +74,21 @@ fn a_lost_ambassador_is_replaced() {
 }
 
 #[test]
+fn an_engine_that_lists_and_tells_no_events_is_asked_ever_more_slowly() {
+    let node = Node::new();
+    let proxy = Proxy::start(&node.docker.socket(), "/events");
+    let _agent = node.agent_with(&[], &proxy.url());
+    // Pauses of 0.1, 0.2, 0.4, 0.8 s and so on, or for ever of 0.1 s.
+    let pauses = || node.log().matches("delay=").count();
+    eventually("it was refused", || pauses() > 0);
+    std::thread::sleep(Duration::from_secs(4));
+    assert!(pauses() < 12, "{}", node.log());
+    // What it lists it cares for all the same.
+    let client = node.client("client", "rng:80", &[]);
+    eventually("an ambassador", || node.ambassadors().contains_key(&client));
+}
+
+#[test]
 fn a_client_that_asks_for_nonsense_keeps_nobody_else_from_an_ambassador() {
     let node = Node::new();
     let agent = node.agent();

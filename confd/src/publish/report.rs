@@ -139,7 +139,8 @@ impl Names {
             for one in instances {
                 let key = one.key();
                 // A template may name its servers by the IDs, too, where these are unique.
-                for name in BTreeSet::from([text::haproxy_name(&one.id), text::haproxy_name(&key)]) {
+                for name in BTreeSet::from([text::haproxy_name(&one.id), text::haproxy_name(&key)])
+                {
                     self.keys.insert(name, (key.clone().into_owned(), None));
                 }
             }

@@ -176,7 +176,8 @@ async fn a_thousand_changes_lose_nothing_and_end_exactly_right() {
         bed.until("exactly these serve", |bed| bed.serving("http_web") == wanted).await;
         bed.until("with these weights", |bed| {
             weights.iter().all(|(n, weight)| {
-                let answer = bed.haproxy.command(&format!("get weight http_web/:node1:i{n}")).unwrap();
+                let answer =
+                    bed.haproxy.command(&format!("get weight http_web/:node1:i{n}")).unwrap();
                 answer.trim_end().ends_with(&format!("(initial {weight})"))
                     || answer.starts_with(&format!("{weight} "))
             })
