@@ -41,7 +41,15 @@ impl World {
         self.consul.command(&["services", "register", &path.display().to_string()]).unwrap();
     }
 
+    /// Reports these states of instances, by ID; reports name each of them with its node.
     pub(crate) fn report(&self, states: &Value) {
+        let node = self.consul.node();
+        let states: serde_json::Map<_, _> = states
+            .as_object()
+            .unwrap()
+            .iter()
+            .map(|(id, state)| (format!(":{node}:{id}"), state.clone()))
+            .collect();
         let document = json!({
             "node": self.consul.node(), "id": "haproxy", "resource": "haproxy", "client": null,
             "project": null, "generation": 3, "hash": "0", "applied_at": "2026-01-01T00:00:00Z",

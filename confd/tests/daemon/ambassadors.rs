@@ -75,7 +75,8 @@ async fn each_ambassador_has_its_own_file_and_the_end_of_one_changes_no_other() 
     symlink(bed.haproxy.folder(), run.join(one)).unwrap();
     ambassador(&docker, "one", client, &format!("web:{}", ports[0]));
     bed.start();
-    let took = bed.until("the first is configured", |_| text(one).contains("server web-a ")).await;
+    let took =
+        bed.until("the first is configured", |_| text(one).contains("server :node1:web-a ")).await;
     println!("an ambassador that was there before confd: configured {took:?} after its start");
     bed.until("it is remembered", |_| state_one.join("accepted").exists()).await;
     assert!(answers(ports[0], "a").await);
@@ -86,7 +87,8 @@ async fn each_ambassador_has_its_own_file_and_the_end_of_one_changes_no_other() 
     ambassador(&docker, "two", &other, &format!("web:{}", ports[1]));
     bed.until("it is waited for", |bed| bed.log().contains(two)).await;
     symlink(second.folder(), run.join(two)).unwrap();
-    let took = bed.until("the second is configured", |_| text(two).contains("server web-a ")).await;
+    let took =
+        bed.until("the second is configured", |_| text(two).contains("server :node1:web-a ")).await;
     println!("one whose directory came later: configured {took:?} after that");
     bed.until("it is remembered", |_| state_two.join("accepted").exists()).await;
     assert!(answers(ports[1], "a").await);
@@ -112,7 +114,7 @@ async fn each_ambassador_has_its_own_file_and_the_end_of_one_changes_no_other() 
         bed.environment.push(("NEAR".to_owned(), near.to_owned()));
         let output = bed.run(&["render", &format!("ambassadors-{one}")]);
         let rendered = String::from_utf8_lossy(&output.stdout);
-        let line = rendered.lines().find(|line| line.contains("server web-a ")).unwrap();
+        let line = rendered.lines().find(|line| line.contains("server :node1:web-a ")).unwrap();
         assert!(line.ends_with(" backup") == others && rendered.contains("allbackups"), "{line}");
         bed.environment.clone_from(&usual);
     }
@@ -134,7 +136,7 @@ async fn each_ambassador_has_its_own_file_and_the_end_of_one_changes_no_other() 
         .await;
     let other = Web::start("b").unwrap();
     bed.register("web", "web-b", other.address(), &["http"]).await;
-    bed.until("a change goes on", |_| text(one).contains("server web-b ")).await;
+    bed.until("a change goes on", |_| text(one).contains("server :node1:web-b ")).await;
     assert!(state_one.exists());
     assert_eq!(bed.reloads(), reloads);
 }

@@ -30,9 +30,10 @@ pub(crate) struct Bed {
     pub(crate) stats: SocketAddr,
 }
 
-/// Returns the ID of an instance on the bed's only node, by its server's name.
+/// Returns an instance's ID by its server's name, which has the node between colons before it.
 fn id_of(server: &str) -> String {
-    server.strip_prefix(":node1:").unwrap_or(server).to_owned()
+    let id = server.strip_prefix(':').and_then(|rest| rest.split_once(':'));
+    id.map_or(server, |(_, id)| id).to_owned()
 }
 
 fn loopback() -> SocketAddr {
