@@ -2,6 +2,7 @@
 //! in its network namespace, and nobody else has one.
 
 mod come_up;
+mod early;
 mod metrics;
 mod pass;
 pub(crate) mod plan;
@@ -20,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::docker::{Endpoint, Engine, Error, Recipe};
 use metrics::Metrics;
-use pass::{Pass, Warned, carry_out};
+use pass::{Memory, Pass, carry_out};
 use plan::Action;
 
 /// How often to look without being told to.
@@ -82,13 +83,13 @@ pub(crate) async fn agent(
 
 async fn care(options: &Agent, folder: &Path, metrics: &Metrics, token: &CancellationToken) {
     let mut delays = delays();
-    let mut warned = Warned::new();
+    let mut memory = Memory::default();
     while !token.is_cancelled() {
         let began = Instant::now();
         let connected = match Engine::new(&options.docker) {
             Ok(engine) => {
                 let pass = options.pass(&engine, folder, metrics);
-                pass.again_and_again(token, &mut warned).await
+                pass.again_and_again(token, &mut memory).await
             }
             Err(error) => Err(error),
         };
@@ -115,18 +116,18 @@ pub(crate) async fn create(options: &Agent, folder: &Path) -> anyhow::Result<Exi
     let engine = Engine::new(&options.docker)?;
     let (metrics, _) = Metrics::new();
     let pass = options.pass(&engine, folder, &metrics);
-    let mut warned = Warned::new();
-    let mut done = pass.once(&mut warned).await?;
+    let mut memory = Memory::default();
+    let mut done = pass.once(&mut memory).await?;
     for _ in 0..LOOKS {
-        if done.failures == 0 {
+        if done.failures + done.held == 0 {
             break;
         }
         // An agent beside us may be making the same ones: in a moment they are there.
         sleep(MOMENT).await;
-        done = pass.once(&mut warned).await?;
+        done = pass.once(&mut memory).await?;
     }
     let silent = come_up::silent(folder, &options.volume, &done.wanted).await;
-    let all = done.failures + done.refused + silent == 0;
+    let all = done.failures + done.held + done.refused + silent == 0;
     Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -141,13 +142,13 @@ pub(crate) async fn delete(
     let ours: Vec<_> =
         found.ambassadors.iter().filter(|one| one.identity.project == project).collect();
     let removals: Vec<_> = ours.iter().copied().map(Action::Remove).collect();
-    let failures = carry_out(&engine, None, &Metrics::new().0, &removals).await;
-    if failures == 0 {
+    let failed = carry_out(&engine, None, &Metrics::new().0, &removals).await;
+    if failed.is_empty() {
         for ambassador in ours {
             resources::forget(folder, &ambassador.identity.container)?;
         }
     }
-    Ok(if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 impl Agent {
@@ -168,13 +169,13 @@ impl Pass<'_> {
     async fn again_and_again(
         &self,
         token: &CancellationToken,
-        warned: &mut Warned,
+        memory: &mut Memory,
     ) -> Result<(), Error> {
         let mut retries = delays();
         let mut events = std::pin::pin!(self.engine.events());
         let (mut quiet, mut unseen) = (false, 0);
         loop {
-            let done = self.once(warned).await?;
+            let done = self.once(memory).await?;
             if quiet {
                 unseen = self.unseen(&done.wanted, unseen);
             }
@@ -184,6 +185,7 @@ impl Pass<'_> {
             } else {
                 retries.next_delay()
             };
+            let wait = memory.early.wait(Instant::now()).map_or(wait, |pause| pause.min(wait));
             quiet = tokio::select! {
                 event = events.next() => {
                     event.ok_or(Error::Ended)??;
@@ -193,7 +195,7 @@ impl Pass<'_> {
                 () = sleep(wait) => wait == RESYNC,
                 () = token.cancelled() => {
                     // Who has gone before it was asked to end takes its ambassador along.
-                    let _ = timeout(LAST, self.once(warned)).await;
+                    let _ = timeout(LAST, self.once(memory)).await;
                     return Ok(());
                 }
             };

@@ -2,6 +2,7 @@
 
 mod containers;
 mod ending;
+mod last_words;
 
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use futures_util::{Stream, StreamExt};
 
 pub(crate) use containers::{Found, Recipe, Unknown};
 pub(crate) use engine::{Endpoint, Error};
+pub(crate) use last_words::Ended;
 
 use crate::exposed;
 

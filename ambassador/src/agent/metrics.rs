@@ -50,7 +50,7 @@ impl Metrics {
         registry.register("removed", "Ambassadors removed", new.removed.clone());
         registry.register(
             "failed_actions",
-            "Creations and removals that failed, and what confd could not be told; tried again",
+            "Creations and removals that failed, ambassadors that ended soon after their start, and what confd could not be told; tried again",
             new.failed_actions.clone(),
         );
         registry.register(

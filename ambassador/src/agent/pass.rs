@@ -5,13 +5,15 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use futures_util::StreamExt;
+use tokio::time::Instant;
 
 use super::come_up;
+use super::early::{Early, End};
 use super::metrics::Metrics;
 use super::plan::{Action, Client, Identity, by_client, desired, plan};
 use super::resources;
 use super::sweep::sweep;
-use crate::docker::{Engine, Error, Found, Recipe, Unknown};
+use crate::docker::{Ended, Engine, Error, Found, Recipe, Unknown};
 
 /// Clients that are served at once; the engine does it one after the other in the end.
 const AT_ONCE: usize = 8;
@@ -28,13 +30,22 @@ pub(crate) struct Pass<'a> {
 }
 
 /// Warnings, each with its client's ID, so that each is given once.
-pub(crate) type Warned = BTreeSet<(String, String)>;
+type Warned = BTreeSet<(String, String)>;
+
+/// What passes know of those before them. Nothing that matters: without it things are tried at once, and said again.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    warned: Warned,
+    pub(crate) early: Early,
+}
 
 /// How a pass ended.
 #[derive(Debug)]
 pub(crate) struct Done {
     /// What could not be done, and is worth another try.
     pub(crate) failures: usize,
+    /// Ambassadors that ended early, and are replaced after a pause.
+    pub(crate) held: usize,
     /// Clients that cannot have an ambassador as they are.
     pub(crate) refused: usize,
     /// The ambassadors that there must be now.
@@ -43,7 +54,7 @@ pub(crate) struct Done {
 
 impl Pass<'_> {
     /// Makes one pass.
-    pub(crate) async fn once(&self, warned: &mut Warned) -> Result<Done, Error> {
+    pub(crate) async fn once(&self, memory: &mut Memory) -> Result<Done, Error> {
         let found = self.engine.list().await?;
         self.sweep(&found);
         let Found { clients, ambassadors, unknown } = found;
@@ -61,13 +72,60 @@ impl Pass<'_> {
             tracing::warn!(client = id, %why, "its ambassador stays as it is");
         }
         self.metrics.looked(clients.len(), ambassadors.len());
-        let wanted = self.wanted(&clients, warned);
+        let wanted = self.wanted(&clients, &mut memory.warned);
         let others = others.iter().map(String::as_str).collect();
         let untold = self.publish(&wanted, &others);
-        let actions = plan(&wanted, &ambassadors);
+        let mut actions = plan(&wanted, &ambassadors);
+        self.judge(&clients, &actions, &mut memory.early).await;
+        let now = Instant::now();
+        memory.early.forget(&wanted, &ambassadors, now);
+        let held = wanted.iter().filter(|identity| memory.early.holds(identity, now)).count();
+        // What has ended stays until it is replaced, and its log with it.
+        actions.retain(|action| !memory.early.holds(action.identity(), now));
         let failed = carry_out(self.engine, Some(&self.recipe), self.metrics, &actions).await;
+        for identity in &failed {
+            memory.early.failed(identity, Instant::now());
+        }
         let refused = clients.len() - wanted.len();
-        Ok(Done { failures: failed + untold + unknown.len(), refused, wanted })
+        Ok(Done { failures: failed.len() + untold + unknown.len(), held, refused, wanted })
+    }
+
+    /// Finds out which ambassadors that are to be replaced ended soon after their starts, and says so once for each client.
+    async fn judge(&self, clients: &[Client], actions: &[Action<'_>], early: &mut Early) {
+        let created: BTreeSet<_> = actions
+            .iter()
+            .filter(|action| matches!(action, Action::Create(_)))
+            .map(Action::identity)
+            .collect();
+        let ended = actions.iter().filter_map(|action| match action {
+            Action::Remove(one) if !one.running && created.contains(&one.identity) => Some(*one),
+            _ => None,
+        });
+        let new: Vec<_> = ended.filter(|one| early.is_new(one)).collect();
+        let mut asked = futures_util::stream::iter(new)
+            .map(async |one| (one, self.engine.ended(&one.id).await))
+            .buffer_unordered(AT_ONCE);
+        while let Some((one, ended)) = asked.next().await {
+            let Some(Ended { ran, exit_code }) = ended else { continue };
+            let end = early.judge(one, ran, Instant::now());
+            if end == End::Late {
+                continue;
+            }
+            self.metrics.action_failed();
+            if end == End::First {
+                let id = &one.identity.container;
+                let name =
+                    clients.iter().find(|client| client.id == *id).map(|client| &client.name);
+                let log = self.engine.last_lines(&one.id).await;
+                tracing::warn!(
+                    client = name.unwrap_or(id),
+                    exit_code,
+                    ?ran,
+                    log,
+                    "its ambassador ended soon after its start, and is replaced ever more slowly"
+                );
+            }
+        }
     }
 
     /// Returns what there must be, and says which clients cannot have it.
@@ -126,23 +184,25 @@ impl Pass<'_> {
     }
 }
 
-/// Carries the actions out, those of several clients at once; returns how many failed.
-pub(crate) async fn carry_out(
+/// Carries the actions out, those of several clients at once; returns what those that failed were about.
+pub(crate) async fn carry_out<'a>(
     engine: &Engine,
     recipe: Option<&Recipe>,
     metrics: &Metrics,
-    actions: &[Action<'_>],
-) -> usize {
+    actions: &[Action<'a>],
+) -> Vec<&'a Identity> {
     let done = futures_util::stream::iter(by_client(actions))
         .map(async |actions| {
-            let mut failures = 0;
+            let mut failed = Vec::new();
             for action in &actions {
-                failures += usize::from(!carry_out_one(engine, recipe, metrics, action).await);
+                if !carry_out_one(engine, recipe, metrics, action).await {
+                    failed.push(action.identity());
+                }
             }
-            failures
+            failed
         })
         .buffer_unordered(AT_ONCE);
-    done.fold(0, async |all, failures| all + failures).await
+    done.concat().await
 }
 
 async fn carry_out_one(
@@ -151,7 +211,7 @@ async fn carry_out_one(
     metrics: &Metrics,
     action: &Action<'_>,
 ) -> bool {
-    let began = tokio::time::Instant::now();
+    let began = Instant::now();
     let (done, verb, container) = match (action, recipe) {
         (Action::Remove(ambassador), _) => {
             (engine.remove(&ambassador.id).await, "removed", &ambassador.identity.container)

@@ -74,6 +74,45 @@ fn a_lost_ambassador_is_replaced() {
 }
 
 #[test]
+fn an_ambassador_that_ends_at_once_is_made_ever_more_slowly_and_its_last_words_are_told() {
+    let node = Node::new();
+    // An image whose program ends with an error: it knows no command `run`.
+    let (before, image) = (node.log().len(), ["--image", "busybox-that-fails"]);
+    node.docker.cli(&["tag", "busybox", image[1]]).unwrap();
+    let build = ["container", "create", "--name", "made", "busybox"];
+    node.docker.cli(&build).unwrap();
+    let change = ["--change", "ENTRYPOINT [\"ls\", \"/no/such/place\"]"];
+    node.docker.cli(&[&["commit"], &change[..], &["made", image[1]]].concat()).unwrap();
+    let agent = node.agent_with(&image, &node.docker.url());
+    let client = node.client("client", "rng:80", &[]);
+    let log = || node.log()[before..].to_owned();
+    let made = || log().matches("ambassador created").count();
+    eventually("it was replaced", || made() > 1);
+    std::thread::sleep(Duration::from_secs(4));
+    // After pauses of 0.1, 0.2, 0.4, 0.8 s and so on; the engine would manage three a second.
+    assert!(made() < 10, "{}", log());
+    assert_eq!(log().matches("ended soon after its start").count(), 1, "{}", log());
+    assert!(log().contains("/no/such/place: No such file"), "{}", log());
+    assert!(log().contains("client=\"client\"") && log().contains("exit_code=1"), "{}", log());
+    drop(agent);
+    // One that cannot even be started.
+    let build = ["container", "create", "--name", "other", "busybox"];
+    node.docker.cli(&build).unwrap();
+    let change = ["--change", "ENTRYPOINT [\"/no/such/program\"]"];
+    node.docker.cli(&[&["commit"], &change[..], &["other", image[1]]].concat()).unwrap();
+    let before = node.log().len();
+    let agent = node.agent_with(&image, &node.docker.url());
+    let failed = || node.log()[before..].matches("ambassador not created").count();
+    eventually("it failed", || failed() > 1);
+    std::thread::sleep(Duration::from_secs(4));
+    assert!(failed() < 10, "{}", node.log());
+    drop(agent);
+    // Another image, another beginning.
+    let _agent = node.agent();
+    eventually("an ambassador", || node.settled() && node.ambassadors().contains_key(&client));
+}
+
+#[test]
 fn an_engine_that_lists_and_tells_no_events_is_asked_ever_more_slowly() {
     let node = Node::new();
     let proxy = Proxy::start(&node.docker.socket(), "/events");
