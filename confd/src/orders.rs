@@ -79,7 +79,6 @@ impl Worker {
         let failed = |error: std::io::Error| error.to_string();
         let generation = self.state.generation(number).map_err(failed)?;
         let generation = generation.ok_or_else(|| format!("generation {number} is not kept"))?;
-        self.state.pin(pin.then_some(number)).map_err(failed)?;
         // What is wanted may be another generation already, which nobody renders.
         let digest = |text: &Arc<str>| sha256(text.as_bytes());
         let rendered = self.rendered.as_ref().map(digest);
@@ -87,7 +86,14 @@ impl Worker {
         let wanted = || self.wanted.as_ref().map(|wanted| digest(&wanted.text));
         let instead_of = rendered.or(before).or_else(wanted);
         let stands_in = instead_of.as_deref().filter(|_| !pin).map(|digest| (number, digest));
+        // A job may be about to forget old generations: at no time is this one named by nothing.
+        if pin {
+            self.state.pin(Some(number)).map_err(failed)?;
+        }
         self.state.stand_in(stands_in).map_err(failed)?;
+        if !pin {
+            self.state.pin(None).map_err(failed)?;
+        }
         self.fix(generation, pin, instead_of);
         tracing::info!(resource = self.resource.name, generation = number, pin, "rolled back");
         self.refused = None;

@@ -123,12 +123,24 @@ impl State {
 
     /// Returns the generation that stands in for a text, and the digest of that.
     pub fn stands_in(&self) -> io::Result<Option<(Generation, String)>> {
+        let Some((number, digest)) = self.stand_in_noted()? else { return Ok(None) };
+        Ok(Some((self.noted(number, STANDS_IN)?, digest)))
+    }
+
+    fn stand_in_noted(&self) -> io::Result<Option<(u64, String)>> {
         let text = disk::read(&self.folder.join(STANDS_IN))?.unwrap_or_default();
         let parts = text.trim().split_once(' ');
-        let Some((number, digest)) = parts.and_then(|(n, d)| Some((n.parse().ok()?, d))) else {
-            return Ok(None);
+        Ok(parts.and_then(|(number, digest)| Some((number.parse().ok()?, digest.to_owned()))))
+    }
+
+    /// Returns the generation that a note names: one that is not kept must not be lost in silence.
+    fn noted(&self, number: u64, note: &str) -> io::Result<Generation> {
+        let missing = || {
+            io::Error::other(format!(
+                "the file {note} names generation {number}, which is not kept"
+            ))
         };
-        Ok(self.generation(number)?.map(|generation| (generation, digest.to_owned())))
+        self.generation(number)?.ok_or_else(missing)
     }
 
     /// Notes that a text is about to be put into the destination. Lost with the power, it costs a reload.
@@ -159,7 +171,7 @@ impl State {
 
     /// Returns the generation that is to stay, if there is one.
     pub fn pinned(&self) -> io::Result<Option<Generation>> {
-        self.pinned_number()?.map_or(Ok(None), |number| self.generation(number))
+        self.pinned_number()?.map(|number| self.noted(number, PINNED)).transpose()
     }
 
     fn pinned_number(&self) -> io::Result<Option<u64>> {
@@ -192,9 +204,10 @@ impl State {
             return Err(error);
         }
         let numbers = self.numbers()?;
-        let pinned = self.pinned_number()?;
+        // The next start goes back to those that are named, however old they are.
+        let named = [self.pinned_number()?, self.stand_in_noted()?.map(|(number, _)| number)];
         for old in &numbers[..numbers.len().saturating_sub(KEPT)] {
-            if Some(*old) != pinned {
+            if !named.contains(&Some(*old)) {
                 std::fs::remove_file(self.path(*old))?;
             }
         }
@@ -229,68 +242,4 @@ impl State {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_accepted_is_remembered_with_its_inputs() {
-        let folder = tempfile::tempdir().unwrap();
-        let state = State::open(folder.path(), "web");
-        assert_eq!(state.accepted().unwrap(), None);
-        let inputs = vec![(Dependency::Datacenters, Data::Names(vec!["dc1".into()]))];
-        let borrowed: Vec<_> = inputs.iter().map(|(asked, data)| (asked, data)).collect();
-        assert_eq!(state.accept("one", &borrowed, None, &Newest::default()).unwrap(), 1);
-        let again = State::open(folder.path(), "web");
-        assert_eq!(again.accepted().unwrap().as_deref(), Some("one"));
-        assert_eq!(again.generation(1).unwrap().unwrap().inputs, inputs);
-        assert_eq!(again.generation(2).unwrap(), None);
-    }
-
-    #[test]
-    fn what_we_have_put_into_the_destination_is_told_from_what_others_have() {
-        let folder = tempfile::tempdir().unwrap();
-        let state = State::open(folder.path(), "web");
-        assert!(!state.is_written("a"), "nothing is known yet");
-        state.about_to_write("a").unwrap();
-        state.about_to_write("b").unwrap();
-        assert!(state.is_written("b") && !state.is_written("a"));
-    }
-
-    #[test]
-    fn a_generation_that_stands_in_for_a_text_is_remembered_until_it_is_not_wanted() {
-        let folder = tempfile::tempdir().unwrap();
-        let state = State::open(folder.path(), "web");
-        assert_eq!(state.stands_in().unwrap(), None);
-        state.accept("one", &[], None, &Newest::default()).unwrap();
-        state.stand_in(Some((1, "abc"))).unwrap();
-        let (generation, digest) = State::open(folder.path(), "web").stands_in().unwrap().unwrap();
-        assert_eq!((generation.text.as_str(), digest.as_str()), ("one", "abc"));
-        assert_eq!(state.pinned().unwrap(), None);
-        state.stand_in(None).unwrap();
-        state.stand_in(None).unwrap();
-        assert_eq!(state.stands_in().unwrap(), None);
-    }
-
-    #[test]
-    fn what_is_remembered_is_for_nobody_else_to_read() {
-        let folder = tempfile::tempdir().unwrap();
-        let state = State::open(folder.path(), "web");
-        state.accept("secret", &[], None, &Newest::default()).unwrap();
-        let mode = |path: &str| {
-            std::fs::metadata(folder.path().join("web").join(path)).unwrap().permissions().mode()
-        };
-        assert_eq!((mode("") & 0o777, mode("generations") & 0o777), (0o700, 0o700));
-        assert_eq!(mode("accepted") & 0o777, 0o600);
-        assert_eq!(mode("generations/00000001.json") & 0o777, 0o600);
-    }
-
-    #[test]
-    fn only_the_last_ten_generations_are_kept() {
-        let folder = tempfile::tempdir().unwrap();
-        let state = State::open(folder.path(), "web");
-        for n in 1..=25 {
-            assert_eq!(state.accept(&n.to_string(), &[], None, &Newest::default()).unwrap(), n);
-        }
-        assert_eq!(state.numbers().unwrap(), (16..=25).collect::<Vec<_>>());
-    }
-}
+mod tests;
