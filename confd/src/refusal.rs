@@ -190,13 +190,18 @@ impl Worker {
         proven.snapshot.known(name, &asked) != wanted.snapshot.known(name, &asked)
     }
 
+    /// Returns the text that was right last: the one that HAProxy is known to run, or, if anything may have been loaded
+    /// since, the one that it ran before.
+    fn last_good(&self) -> Option<Arc<str>> {
+        let runs = self.haproxy.as_ref().and_then(|haproxy| haproxy.accepted()).map(Arc::from);
+        let proven = || self.proven.as_ref().map(|proven| Arc::clone(&proven.text));
+        runs.or_else(proven).or_else(|| self.remembered.clone())
+    }
+
     /// A text that HAProxy refused to load must not be what it finds when it starts again.
     pub(crate) async fn restore_file(&mut self) {
-        let accepted = self.haproxy.as_ref().and_then(|h| h.accepted());
-        let Some(accepted) = accepted.filter(|text| self.on_disk.as_deref() != Some(text)) else {
-            return;
-        };
-        let text: Arc<str> = accepted.into();
+        let good = self.last_good().filter(|text| self.on_disk.as_ref() != Some(text));
+        let Some(text) = good else { return };
         match self.destination.clone().replace(Arc::clone(&text)).await {
             Ok(()) => self.on_disk = Some(text),
             Err(error) => self.fail(&error),

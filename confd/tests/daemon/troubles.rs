@@ -110,6 +110,47 @@ async fn a_service_whose_port_is_taken_is_left_out_and_the_others_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_haproxy_refuses_to_load_does_not_stay_on_the_disk_though_nobody_knows_what_it_runs() {
+    let mut bed = Bed::new();
+    let path = bed.confdir().join("conf.d/haproxy.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.contains("reload_min_interval = \"1s\""), "{text}");
+    // Long enough for what follows to come before the next reload.
+    bed.write(
+        "conf.d/haproxy.toml",
+        &text.replace("reload_min_interval = \"1s\"", "reload_min_interval = \"8s\""),
+    );
+    let nothing = "defaults\n    mode http\n    timeout connect 1s\n    timeout client 1s\n    timeout server 1s\n";
+    let port = "{{ key_or(path=\"port\", default=\"0\") }}";
+    let text = format!("{nothing}frontend f\n    bind 127.0.0.1:{port}\n");
+    let free = testbed::port::free_port().unwrap().to_string();
+    bed.client.kv_put("port", free.as_bytes()).await.unwrap();
+    bed.write("templates/haproxy.cfg.tera", &text);
+    bed.start();
+    bed.until("it is remembered", |bed| bed.log().contains("generation=1")).await;
+    let file = bed.haproxy.folder().join("haproxy.cfg");
+    let good = fs::read_to_string(&file).unwrap();
+    // Somebody else has HAProxy load a file of theirs.
+    let before = bed.haproxy.worker().unwrap();
+    fs::write(&file, nothing).unwrap();
+    bed.reload();
+    bed.until("it is loaded", |bed| bed.haproxy.worker().is_ok_and(|now| now != before)).await;
+    bed.confd().signal(nix::sys::signal::Signal::SIGHUP).unwrap();
+    bed.until("it is seen", |bed| bed.log().contains("by someone else")).await;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    bed.client.kv_put("port", port.as_bytes()).await.unwrap();
+    bed.until("it is written", |_| fs::read_to_string(&file).unwrap().contains(&port)).await;
+    bed.until("it is refused", |bed| status(bed).0["haproxy"]["Ok"]["phase"] == "failing").await;
+    bed.until("the last good one is there", |_| fs::read_to_string(&file).unwrap() == good).await;
+    bed.haproxy.restart().unwrap();
+    drop(taken);
+    bed.confd().signal(nix::sys::signal::Signal::SIGHUP).unwrap();
+    bed.until("it is live", |bed| status(bed).0["haproxy"]["Ok"]["phase"] == "live").await;
+    assert!(fs::read_to_string(&file).unwrap().contains(&port));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_folder_that_cannot_be_read_for_a_moment_changes_nothing() {
     let web = Web::start("a").unwrap();
     let mut bed = Bed::new();
