@@ -160,7 +160,7 @@ impl Keeper {
             };
             tracing::debug!(resource = self.resource, signal = signal.0.as_str(), "told");
             // It may have ended a moment ago: then it is started again.
-            program.signal(&self.settings, signal.0);
+            program.tell(&self.settings, signal.0);
         }
     }
 }
@@ -183,16 +183,33 @@ impl Program {
         Ok(Self { child, pid, over: false })
     }
 
-    /// Sends a signal to the program; if that is a shell's line, to all it runs: the shell itself passes nothing on.
-    fn signal(&self, settings: &Exec, signal: Signal) {
-        let send = if is_shell(settings) { killpg } else { kill };
-        // It may have ended a moment ago.
-        let _ = send(self.pid, signal);
+    /// Tells the program that the file has changed, and not what it has started: a signal that means a reload to it may
+    /// be the end of its workers. A shell passes nothing on, so those are told that it runs; itself only if it listens.
+    fn tell(&self, settings: &Exec, signal: Signal) {
+        let about = |file: &str| {
+            std::fs::read_to_string(format!("/proc/{}/{file}", self.pid)).unwrap_or_default()
+        };
+        let words = settings.command.words().map(|(name, words)| [vec![name], words].concat());
+        // Many a shell lets a single command take its place.
+        let runs_others = is_shell(settings)
+            && words.is_some_and(|words| about("cmdline").split_terminator('\0').eq(words));
+        let children = about(&format!("task/{}/children", self.pid));
+        let children = children.split_whitespace().filter_map(|pid| pid.parse().ok());
+        let mut told: Vec<Pid> = children.filter(|_| runs_others).map(Pid::from_raw).collect();
+        if told.is_empty() || catches(&about("status"), signal) {
+            told.push(self.pid);
+        }
+        for pid in told {
+            // It may have ended a moment ago.
+            let _ = kill(pid, signal);
+        }
     }
 
-    /// Asks the program to end; after its time, kills it.
+    /// Asks the program to end; if that is a shell's line, all it runs: the shell itself passes nothing on. After its
+    /// time, kills it.
     async fn end(&mut self, settings: &Exec) {
-        self.signal(settings, settings.kill_signal.0);
+        let send = if is_shell(settings) { killpg } else { kill };
+        let _ = send(self.pid, settings.kill_signal.0);
         let ending = async {
             drop(self.child.wait().await);
             // The shell does not wait for those that it runs.
@@ -224,8 +241,27 @@ fn is_shell(settings: &Exec) -> bool {
     matches!(settings.command, Line::Shell(_))
 }
 
+/// Tells from a process's `status` whether it does something of its own at a signal.
+fn catches(status: &str, signal: Signal) -> bool {
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    caught.is_some_and(|mask| mask >> (signal as i32 - 1) & 1 == 1)
+}
+
 impl Drop for Program {
     fn drop(&mut self) {
         self.finish();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_listens_to_a_signal_is_told_from_who_does_not() {
+        let status = "Name:\tsh\nSigIgn:\t0000000000000000\nSigCgt:\t0000000000000201\n";
+        assert!(catches(status, Signal::SIGHUP) && catches(status, Signal::SIGUSR1));
+        assert!(!catches(status, Signal::SIGTERM) && !catches("", Signal::SIGHUP));
     }
 }

@@ -129,6 +129,29 @@ async fn all_that_a_line_for_a_shell_runs_gets_the_signals_and_its_time_to_end()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_program_of_a_line_for_a_shell_is_told_of_changes_and_its_workers_are_not() {
+    for line in ["sh", "cd / && sh", "exec sh", "trap : HUP; sh"] {
+        let mut bed = Bed::new();
+        let [inner, worker] = ["inner.sh", "worker"].map(|name| bed.folder.path().join(name));
+        // Its worker knows no such signal, and would die of it.
+        let also = format!("(trap - HUP; exec sleep 5678.9) & echo $! >{}", worker.display());
+        fs::write(&inner, script(&bed, &also)).unwrap();
+        let command = format!("{line} {}", inner.display());
+        let table = format!("[template.exec]\ncommand = {command:?}\nreload_signal = \"HUP\"\n");
+        one_key(&bed, &table);
+        bed.start();
+        bed.until("it is started", |bed| noted(bed, "start none") == 1).await;
+        let worker: i32 = fs::read_to_string(&worker).unwrap().trim().parse().unwrap();
+        let pid = program(&bed);
+        bed.client.kv_put("color", b"red").await.unwrap();
+        bed.until("it is told", |bed| noted(bed, "hup red") == 1).await;
+        assert!(runs(pid) && runs(worker), "{line}: {:?}", notes(&bed));
+        bed.confd().stop().unwrap();
+        assert!(!runs(pid) && !runs(worker), "{line}: {:?}", notes(&bed));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn once_runs_the_program_to_its_end_and_has_its_exit_code() {
     let bed = Bed::new();
     for (line, code) in [("exit 7", 7), ("exit 0", 0), ("kill -9 $$", 137)] {
