@@ -17,7 +17,7 @@ use crate::board::{FILES, Phase};
 use crate::guard::Guard;
 use crate::reload::{Reason, Reasons};
 use crate::resource::{self, Resource};
-use crate::template::Templates;
+use crate::template::{self, Templates};
 use crate::worker::{Shared, Worker, at};
 
 mod dest;
@@ -160,8 +160,9 @@ impl Supervisor {
         for resource in &wanted {
             let known = self.running.get(&resource.name);
             if reason.is_some() || known.is_none_or(|running| running.resource != *resource) {
-                match self.make_way(resource, &wanted).await {
-                    Ok(()) => self.take(resource.clone(), reason).await,
+                let templates = Templates::load(&self.confdir, resource);
+                match self.make_way(resource, templates.is_ok(), &wanted).await {
+                    Ok(()) => self.take(resource.clone(), templates, reason).await,
                     Err(owner) => self.refuse(&resource.name, &owner),
                 }
             }
@@ -170,16 +171,23 @@ impl Supervisor {
     }
 
     /// Brings the worker of `resource` up to date, starting it if there is none.
-    async fn take(&mut self, resource: Resource, reason: Option<Reason>) {
+    async fn take(
+        &mut self,
+        resource: Resource,
+        templates: Result<Templates, template::Error>,
+        reason: Option<Reason>,
+    ) {
         let name = resource.name.clone();
-        let templates = match Templates::load(&self.confdir, &resource) {
+        let templates = match templates {
             Ok(templates) => {
                 self.shared.board.forget(&files(&name));
                 Some(Arc::new(templates))
             }
             Err(error) => {
                 let why = chain(&error);
-                tracing::error!(resource = name, "{why}");
+                if self.shared.board.phase(&files(&name)) != Some(Phase::Failing(why.clone())) {
+                    tracing::error!(resource = name, "{why}");
+                }
                 self.shared.metrics.render_errors.get_or_create(&label(&name)).inc();
                 // The worker goes on with the old ones and may say that all is well; this stays until they are good.
                 self.shared.board.report(&files(&name), Phase::Failing(why.clone()));

@@ -95,3 +95,58 @@ async fn a_destination_is_its_workers_until_that_goes_or_moves() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_cannot_move_keeps_its_destination_and_its_worker() {
+    let mut bed = Bed::new();
+    std::fs::remove_file(bed.confdir().join("conf.d/haproxy.toml")).unwrap();
+    let [one, two] = ["one", "two"].map(|name| bed.folder.path().join(name));
+    let template =
+        |name: &str| format!("{name} {{{{ key_or(path=\"color\", default=\"none\") }}}}");
+    let resource = |bed: &Bed, name: &str, dest: &std::path::Path| {
+        let text = format!("[template]\nsrc = \"{name}.tera\"\ndest = \"{}\"\n", dest.display());
+        bed.write(&format!("conf.d/{name}.toml"), &text);
+    };
+    let read = |path: &std::path::Path| std::fs::read_to_string(path).unwrap_or_default();
+    let refused = |bed: &Bed, name: &str, owner: &str| {
+        let output = bed.run(&["status", "--json"]);
+        let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        said[format!("{name} (files)")]["Err"].as_str().is_some_and(|why| why.contains(owner))
+    };
+    for name in ["a", "b"] {
+        bed.write(&format!("templates/{name}.tera"), &template(name));
+    }
+    resource(&bed, "a", &one);
+    bed.start();
+    bed.until("it is written", |_| read(&one) == "a none").await;
+    // All in one: it is to make way for another, and its template is wrong.
+    let at_once = |bed: &Bed, edits: &dyn Fn(&Bed)| {
+        bed.confd().signal(nix::sys::signal::Signal::SIGSTOP).unwrap();
+        edits(bed);
+        bed.confd().signal(nix::sys::signal::Signal::SIGCONT).unwrap();
+    };
+    at_once(&bed, &|bed| {
+        bed.write("templates/a.tera", "{{ nonsense");
+        resource(bed, "a", &two);
+        resource(bed, "b", &one);
+    });
+    bed.until("the other one is refused", |bed| refused(bed, "b", "a.toml")).await;
+    bed.client.kv_put("color", b"red").await.unwrap();
+    bed.until("it goes on where it was", |_| read(&one) == "a red").await;
+    let said = bed.log().matches("ERROR").count();
+    assert_eq!(said, 2, "{}", bed.log());
+    bed.write("templates/a.tera", &template("a"));
+    bed.until("both are where they should be", |_| read(&two) == "a red" && read(&one) == "b red")
+        .await;
+    // Nor do two change places if one cannot.
+    at_once(&bed, &|bed| {
+        bed.write("templates/a.tera", "{{ nonsense");
+        resource(bed, "a", &one);
+        resource(bed, "b", &two);
+    });
+    bed.until("the other one is refused", |bed| refused(bed, "b", "a.toml")).await;
+    bed.client.kv_put("color", b"blue").await.unwrap();
+    bed.until("both go on", |_| read(&two) == "a blue" && read(&one) == "b blue").await;
+    bed.write("templates/a.tera", &template("a"));
+    bed.until("they change places", |_| read(&one) == "a blue" && read(&two) == "b blue").await;
+}
