@@ -11,7 +11,7 @@ use crate::disk;
 use crate::persist;
 use crate::refusal::Trial;
 use crate::resource::Resource;
-use crate::step::{self, Facts, Step};
+use crate::step::{self, Facts, Step, is_begun};
 use crate::wait::next_reload;
 use crate::wanted::Wanted;
 use crate::worker::{Finished, Worker};
@@ -144,6 +144,7 @@ impl Worker {
 
     pub(crate) fn start_replacing(&mut self, wanted: &Wanted) {
         let (destination, text) = (self.destination.clone(), Arc::clone(&wanted.text));
+        self.writing = Some(Arc::clone(&text));
         self.job = Some(tokio::spawn(async move {
             let result = destination.replace(Arc::clone(&text)).await;
             Finished::Written(text, result)
@@ -152,6 +153,7 @@ impl Worker {
 
     /// Takes in what a background job did.
     pub(crate) async fn finished(&mut self, finished: Option<Finished>) {
+        self.writing = None;
         match finished {
             Some(Finished::Written(text, Ok(()))) => {
                 tracing::debug!(resource = self.resource.name, dest = %self.resource.dest.display(), "written");
@@ -182,16 +184,18 @@ impl Worker {
     /// Looks at the disk, and has the load balancer looked at by the next pass.
     pub(crate) async fn compare(&mut self) {
         match disk::read(&self.resource.dest) {
-            Ok(text) if text.as_deref() != self.on_disk.as_deref() => {
+            Ok(text) if text.as_deref() == self.on_disk.as_deref() => {}
+            // A job of ours is at it; its end is taken in by itself.
+            Ok(Some(text)) if self.writing.as_ref().is_some_and(|all| is_begun(&text, all)) => {}
+            Ok(text) => {
                 self.on_disk = text.map(Into::into);
-                // A job of ours may have put it there just now.
+                // Nobody is misled by what is to be there anyway.
                 let wanted = self.wanted.as_ref().map(|wanted| &wanted.text);
                 if self.on_disk.is_none() || self.on_disk.as_ref() != wanted {
                     tracing::warn!(dest = %self.resource.dest.display(), "was changed by someone else");
                     self.doubt().await;
                 }
             }
-            Ok(_) => {}
             Err(error) => self.fail(&error),
         }
         // Something that was refused because of its surroundings may pass now.
@@ -234,3 +238,6 @@ impl Worker {
         self.report(Phase::Failing(why));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -52,6 +52,13 @@ pub fn next(facts: &Facts<'_>) -> Step {
     }
 }
 
+/// Tells whether `found` is what one reads of `text` while that is being written, in place or by a rename.
+#[must_use]
+pub fn is_begun(found: &str, text: &str) -> bool {
+    // The last character may be there in part.
+    text.starts_with(found.trim_end_matches(char::REPLACEMENT_CHARACTER))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,6 +95,14 @@ mod tests {
                 }
             }
             prop_assert_eq!((on_disk, loaded), (Some("a"), Some("a")));
+        }
+
+        #[test]
+        fn what_is_written_up_to_any_byte_is_begun(text: String, end: prop::sample::Index) {
+            let bytes = &text.as_bytes()[..end.index(text.len() + 1)];
+            prop_assert!(is_begun(&String::from_utf8_lossy(bytes), &text));
+            let more = text.clone() + "more";
+            prop_assert!(!is_begun(&more, &text));
         }
 
         #[test]

@@ -90,6 +90,8 @@ pub struct Worker {
     /// HAProxy was asked whether it runs what it accepted.
     pub(crate) verified: bool,
     pub(crate) job: Option<JoinHandle<Finished>>,
+    /// The text that the job puts into the destination, if that is what it does.
+    pub(crate) writing: Option<Arc<str>>,
     pub(crate) last_reload: Option<Instant>,
     pub(crate) jitter: f64,
     pub(crate) retry: Option<Instant>,

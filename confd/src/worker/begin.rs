@@ -95,6 +95,7 @@ impl Worker {
             delays: daemon::backoff::delays(),
             jitter: rand::random(),
             job: None,
+            writing: None,
             joining: 0,
             generation: (generation, None),
             latency: None,
