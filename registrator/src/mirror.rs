@@ -279,6 +279,10 @@ impl Mirror {
                         continue;
                     }
                     for (key, _) in std::mem::replace(&mut wanted, rest) {
+                        // What it held before is no longer so.
+                        if self.held.contains_key(&key) {
+                            self.delete(std::slice::from_ref(&key)).await?;
+                        }
                         if self.too_large.insert(key.clone()) {
                             tracing::warn!(
                                 key,
@@ -305,3 +309,6 @@ fn refusal(reasons: &[(usize, String)]) -> consul::Error {
     let status = if message.contains(DENIED) { 403 } else { 409 };
     consul::Error::Status { status, path: "txn".into(), message }
 }
+
+#[cfg(test)]
+mod tests;
