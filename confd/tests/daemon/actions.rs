@@ -80,6 +80,8 @@ async fn a_program_is_started_told_of_changes_kept_running_and_ended() {
     // What an earlier confd had loaded is no reason not to start it.
     bed.start();
     bed.until("it is started again", |bed| noted(bed, "start red") == 2).await;
+    // Killed, confd would leave it behind.
+    bed.confd().stop().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
