@@ -36,6 +36,8 @@ pub(crate) struct Arrivals {
     rendered: BTreeMap<String, SystemTime>,
     /// Live, and maybe waiting for a first check.
     live: BTreeMap<String, SystemTime>,
+    /// The names of those that a template may name by their IDs alone.
+    by_id: BTreeMap<String, String>,
     /// Followed before: whoever comes back, from maintenance for instance, does not come from that event again.
     followed: BTreeSet<(SystemTime, String)>,
 }
@@ -48,6 +50,7 @@ impl Arrivals {
             known: BTreeMap::new(),
             rendered: BTreeMap::new(),
             live: BTreeMap::new(),
+            by_id: BTreeMap::new(),
             followed: BTreeSet::new(),
         }
     }
@@ -81,7 +84,9 @@ impl Arrivals {
                     && new.insert(identity)
                     && self.followed.insert((event, instance.key().into_owned()))
                 {
-                    self.rendered.insert(text::haproxy_name(&instance.key()), event);
+                    let name = text::haproxy_name(&instance.key());
+                    self.by_id.insert(text::haproxy_name(&instance.id), name.clone());
+                    self.rendered.insert(name, event);
                     let registered = time(instance, REGISTERED_TIME);
                     let registered = registered.and_then(|at| at.duration_since(event).ok());
                     arrivals.push(Arrival { registered, rendered: age });
@@ -92,6 +97,7 @@ impl Arrivals {
                 let name = text::haproxy_name(&consul::instance_key(node, id));
                 self.rendered.remove(&name);
                 self.live.remove(&name);
+                self.by_id.remove(&text::haproxy_name(id));
             }
         }
         let entries = asked.iter().filter_map(|d| Some((d.clone(), Arc::clone(snapshot.get(d)?))));
@@ -105,11 +111,15 @@ impl Arrivals {
         let ages = arrived.values().map(|event| age(*event, now)).collect();
         self.live.extend(arrived);
         self.live.retain(|_, event| age(*event, now) < OLDEST);
+        let (live, rendered) = (&self.live, &self.rendered);
+        self.by_id.retain(|_, name| live.contains_key(name) || rendered.contains_key(name));
         ages
     }
 
     /// Notes that a server serves, and returns how long ago its event was.
     pub(crate) fn serving(&mut self, server: &str, now: SystemTime) -> Option<Duration> {
+        let of = |name: &str| self.live.contains_key(name) || self.rendered.contains_key(name);
+        let server = if of(server) { server } else { self.by_id.get(server)? };
         self.live
             .remove(server)
             .or_else(|| self.rendered.get(server).copied())
@@ -150,7 +160,8 @@ mod tests {
             (EVENT_TIME.to_owned(), "1000000000000".to_owned()),
             (REGISTERED_TIME.to_owned(), "1000500000000".to_owned()),
         ]);
-        let instance = Instance { id: "a b".into(), meta: meta.into(), ..Instance::default() };
+        let (id, node) = ("a b".into(), "n".into());
+        let instance = Instance { id, node, meta: meta.into(), ..Instance::default() };
         let mut snapshot = Snapshot::default();
         snapshot.update(&rng.into(), Data::Instances(vec![instance.into()]), None, at(0));
         let mut arrivals = Arrivals::since(at(1000));

@@ -83,7 +83,8 @@ impl Pass<'_> {
         // What has ended stays until it is replaced, and its log with it.
         actions.retain(|action| !memory.early.holds(action.identity(), now));
         let failed = carry_out(self.engine, Some(&self.recipe), self.metrics, &actions).await;
-        for identity in &failed {
+        // Of what is only removed the passes' own pauses take care.
+        for identity in failed.iter().filter(|identity| wanted.contains(**identity)) {
             memory.early.failed(identity, Instant::now());
         }
         let refused = clients.len() - wanted.len();

@@ -10,7 +10,7 @@ use consul::Query;
 
 use super::gone::gone;
 use super::ports::Ports;
-use super::reasons::{Explained, explained};
+use super::reasons::{Explained, explained, is_udp};
 use super::subject::entries;
 use super::table::table;
 use super::{Common, documents, weight};
@@ -69,7 +69,7 @@ pub(crate) async fn explain(options: &Explain) -> anyhow::Result<ExitCode> {
     let leaves = |one: &Explained| one.ambassadors.values().all(|state| state == "draining");
     let served = all.iter().chain(&gone).any(|one| one.serving)
         && unregistered.is_empty()
-        && all.iter().all(|one| one.serving)
+        && instances.iter().zip(&all).all(|(entry, one)| one.serving || is_udp(entry))
         && gone.iter().all(|one| one.serving || leaves(one));
     all.extend(gone.into_iter().chain(unregistered));
     if options.common.json {

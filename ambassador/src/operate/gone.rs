@@ -58,11 +58,13 @@ fn strangers(service: &str, own: &[&str], documents: &[Document]) -> BTreeMap<St
     strangers
 }
 
-/// Returns an instance of which only the ID is known.
-fn unknown(id: &str) -> Explained {
+/// Returns an instance of which only the key is known: it has the node in it where the ID alone is not enough.
+fn unknown(key: &str) -> Explained {
+    let (node, id) =
+        key.strip_prefix(':').and_then(|rest| rest.split_once(':')).unwrap_or(("", key));
     Explained {
         id: id.to_owned(),
-        node: String::new(),
+        node: node.to_owned(),
         address: String::new(),
         serving: true,
         reasons: Vec::new(),
@@ -80,7 +82,7 @@ mod tests {
             ("a", State::Serving),
             ("b", State::Held),
             ("c", State::Draining),
-            ("d", State::Serving),
+            (":n2:d", State::Serving),
         ];
         let states = states.map(|(id, state)| (id.to_owned(), state));
         let other = [("x".to_owned(), State::Held)];
@@ -95,13 +97,15 @@ mod tests {
             ..Document::default()
         };
         let found = strangers("rng", &["a"], &[document]);
-        assert_eq!(found.keys().collect::<Vec<_>>(), ["b", "c", "d"]);
+        assert_eq!(found.keys().collect::<Vec<_>>(), [":n2:d", "b", "c"]);
         for (id, word, serving) in [
             ("b", "the guard holds it", false),
             ("c", "its last connections may end", false),
-            ("d", "it has gone from Consul", true),
+            (":n2:d", "it has gone from Consul", true),
         ] {
             let one = &found[id];
+            let own = if id == ":n2:d" { ("n2", "d") } else { ("", id) };
+            assert_eq!((one.node.as_str(), one.id.as_str()), own);
             assert_eq!((one.serving, one.reasons.len()), (serving, 1), "{one:?}");
             assert!(one.reasons[0].starts_with("n1/haproxy: "), "{one:?}");
             assert!(one.reasons[0].contains(word), "{one:?}");

@@ -43,7 +43,7 @@ pub(crate) fn explained(
     if service.port == 0 {
         reasons.push("it is registered without a port".to_owned());
     }
-    if service.tags.iter().any(|tag| tag == "udp") {
+    if is_udp(entry) {
         reasons.push("its port is one of UDP, which HAProxy does not carry".to_owned());
     }
     if let Some(why) = share(&service.tags, shares) {
@@ -87,6 +87,11 @@ pub(crate) fn explained(
         reasons,
         ambassadors,
     }
+}
+
+/// Tells whether an instance is one of UDP, as registrator tags such ports: no ambassador is to serve it.
+pub(crate) fn is_udp(entry: &ServiceEntry) -> bool {
+    entry.service.tags.iter().any(|tag| tag == "udp")
 }
 
 /// Returns what Consul has against an instance.
@@ -223,8 +228,13 @@ mod tests {
     #[test]
     fn whoever_is_to_serve_it_and_cannot_is_told_of_with_the_reason() {
         let error = Some("cannot bind socket".to_owned());
-        let broken =
-            Document { backends: BTreeMap::new(), id: "b".into(), error, ..document(None) };
+        let broken = Document {
+            backends: BTreeMap::new(),
+            id: "b".into(),
+            error,
+            load_balancer: true,
+            ..document(None)
+        };
         let documents = [document(Some(State::Serving)), broken];
         let told = explained(&entry(), &Ports::default(), &BTreeMap::new(), &documents, None);
         assert!(!told.serving, "{told:?}");

@@ -26,6 +26,8 @@ pub(crate) struct Document {
     pub(crate) data_age_seconds: Option<f64>,
     pub(crate) event_to_serving_ms: Option<f64>,
     pub(crate) error: Option<String>,
+    /// Whether it has an HAProxy; other files are published, too.
+    pub(crate) load_balancer: bool,
     /// Whether its HAProxy, which does not answer, may serve all the same.
     pub(crate) silent: bool,
     /// What its one client asks for; of an ambassador that serves all there is nothing here.
@@ -98,7 +100,8 @@ impl Document {
         instances: &'a [&'a str],
     ) -> impl Iterator<Item = (&'a str, &'a Backend)> {
         self.backends.iter().filter_map(move |(name, backend)| {
-            let named = is_of(name, service);
+            // One of rng-80 that is empty is kept for rng-80, and not for rng, whatever that has now.
+            let named = is_of(name, service) && !(backend.is_empty() && is_longer(name, service));
             (named || instances.iter().any(|id| backend.has(id)))
                 .then_some((name.as_str(), backend))
         })
@@ -111,12 +114,15 @@ impl Document {
             one.service == service || one.written == service || ported()
         };
         let wanted = match &self.upstreams {
-            Some(upstreams) => upstreams.iter().any(means),
+            // A template of somebody's own may name its backends otherwise: where there are some and all is well, it is right.
+            Some(upstreams) => {
+                (self.error.is_some() || self.backends.is_empty()) && upstreams.iter().any(means)
+            }
             // Who serves everything has backends as soon as its HAProxy has answered once.
             None => self.error.is_some() && self.backends.is_empty(),
         };
         let why = self.error.as_deref().unwrap_or("it is not configured yet");
-        wanted.then(|| format!("{}: {why}", self.name()))
+        (self.load_balancer && wanted).then(|| format!("{}: {why}", self.name()))
     }
 
     /// Returns what it does with an instance in each backend that has it.
@@ -158,6 +164,11 @@ fn is_of(backend: &str, service: &str) -> bool {
         })
 }
 
+/// Tells whether a backend may be that of a service with a longer name.
+fn is_longer(backend: &str, service: &str) -> bool {
+    bare(backend).strip_prefix(service).is_some_and(|rest| rest.starts_with(['-', ':']))
+}
+
 /// Returns the port whose instances a service's backend is for, where its name tells one: `web_80`.
 pub(crate) fn port_of<'a>(backend: &'a str, service: &str) -> Option<&'a str> {
     bare(backend).strip_prefix(service)?.strip_prefix('_').filter(|port| is_number(port))
@@ -174,6 +185,10 @@ fn is_number(text: &str) -> bool {
 }
 
 impl Backend {
+    fn is_empty(&self) -> bool {
+        matches!(self, Self::States(all) if all.is_empty())
+    }
+
     /// Whether it is known to have an instance.
     pub(crate) fn has(&self, instance: &str) -> bool {
         matches!(self, Self::States(all) if all.contains_key(instance))
@@ -238,7 +253,9 @@ mod tests {
     #[test]
     fn who_is_to_serve_and_tells_nothing_is_not_taken_for_one_who_has_nothing_to_do_with_it() {
         let error = Some("cannot bind socket".to_owned());
-        let shared = Document { node: "n1".into(), id: "all".into(), error, ..Document::default() };
+        let hosts = Document { node: "n1".into(), id: "all".into(), error, ..Document::default() };
+        assert_eq!(hosts.lacks("rng"), None, "no load balancer, whatever is wrong with it");
+        let shared = Document { load_balancer: true, ..hosts };
         assert_eq!(shared.lacks("rng").unwrap(), "n1/all: cannot bind socket");
         assert_eq!(shared.keeps("rng", "a"), None, "it does not even run");
         let silent = Document { silent: true, ..shared.clone() };
@@ -250,6 +267,9 @@ mod tests {
         assert_eq!(other.lacks("rng"), None, "the error is about something else");
         let asks = Upstream { service: "my-db".into(), written: "my_db".into(), port: 80 };
         let own = Document { upstreams: Some(vec![asks]), silent: true, ..shared };
+        let named = [("db".to_owned(), Backend::States(BTreeMap::new()))];
+        let named = Document { error: None, backends: named.into(), ..own.clone() };
+        assert_eq!(named.lacks("my-db"), None, "a template that names its backends otherwise");
         for (service, lacks) in [
             ("my-db", true),
             ("my_db", true),
@@ -259,6 +279,23 @@ mod tests {
         ] {
             assert_eq!(own.lacks(service).is_some(), lacks, "{service}");
             assert_eq!(own.keeps(service, "a").is_some(), lacks, "{service}");
+        }
+    }
+
+    #[test]
+    fn what_is_kept_for_a_longer_name_is_not_the_shorter_ones() {
+        let states = |ids: &[&str]| {
+            Backend::States(ids.iter().map(|id| ((*id).to_owned(), State::Serving)).collect())
+        };
+        for (name, ids, is) in [
+            ("http_web", &[][..], true),
+            ("web_80", &[], true),
+            ("tcp_web-80", &[], false),
+            ("tcp_web-80", &["a"], true),
+        ] {
+            let backends = [(name.to_owned(), states(ids))].into();
+            let document = Document { backends, ..Document::default() };
+            assert_eq!(document.backends_of("web", &[]).count() == 1, is, "{name} {ids:?}");
         }
     }
 

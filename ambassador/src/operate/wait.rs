@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use consul::{ServiceEntry, Status};
 use tokio::time::Instant;
 
+use super::reasons::is_udp;
 use super::report::{Backend, Document};
 use super::subject::Subject;
 use super::{Common, Timeout, UNSEEN, until};
@@ -48,7 +49,8 @@ fn missing(subject: &Subject, word: &str, documents: &[Document]) -> Option<Stri
     if healthy.is_empty() {
         return Some(format!("{word:?} has no instance that is registered and healthy"));
     }
-    if subject.service.is_none() && healthy.len() < subject.instances.len() {
+    let carried = subject.instances.iter().filter(|one| !is_udp(one)).count();
+    if subject.service.is_none() && healthy.len() < carried {
         return Some(format!("not every instance of {word:?} is healthy"));
     }
     let services: std::collections::BTreeSet<_> =
@@ -121,9 +123,8 @@ fn missing_there(backend: &Backend, keys: &[Cow<'_, str>]) -> Option<String> {
 
 /// Tells whether an instance can be served at all: the stock templates give traffic to those that pass, by TCP.
 fn able(entry: &ServiceEntry) -> bool {
-    let service = &entry.service;
-    let tcp = !service.tags.iter().any(|tag| tag == "udp");
-    entry.status() == Status::Passing && !entry.in_maintenance() && service.port > 0 && tcp
+    let passes = entry.status() == Status::Passing && !entry.in_maintenance();
+    passes && entry.service.port > 0 && !is_udp(entry)
 }
 
 #[cfg(test)]
@@ -163,7 +164,8 @@ mod tests {
         let empty = document("n2", &[]);
         let said = missing(&both, "rng", &[good.clone(), empty]).unwrap();
         assert!(said.contains("a is not there yet"), "{said}");
-        let dead = Document { error: Some("no answer".into()), ..other.clone() };
+        let dead =
+            Document { error: Some("no answer".into()), load_balancer: true, ..other.clone() };
         assert_eq!(missing(&both, "rng", &[good.clone(), dead]).unwrap(), "n1/haproxy: no answer");
         let mut warned = subject(&["a", "b"]);
         let check = Check { status: Status::Warning, ..Check::default() };
@@ -171,6 +173,11 @@ mod tests {
         warned.instances[1].node.name = "n9".into();
         let one = document("n1", &[("a", State::Serving)]);
         assert_eq!(missing(&warned, "rng", &[one]), None, "whoever warns gets nothing");
+        let mut udp = subject(&["a", "b"]);
+        udp.service = None;
+        udp.instances[1].service.tags.push("udp".into());
+        let one = document("n1", &[("a", State::Serving)]);
+        assert_eq!(missing(&udp, "dns", &[one]), None, "nobody is to carry UDP");
         let mut twins = subject(&["a", "a"]);
         twins.instances[1].node.name = "n9".into();
         let one = document("n1", &[("a", State::Serving)]);

@@ -82,7 +82,7 @@ fn wait_explain_status_and_weight_say_what_ambassadors_do() {
     );
     let explained = world.json(&["explain", "rng"]);
     let held = &explained["instances"][2];
-    assert_eq!((&held["id"], &held["serving"]), (&json!(":node1:n1:rng-9:80"), &json!(false)));
+    assert_eq!((&held["id"], &held["serving"]), (&json!("n1:rng-9:80"), &json!(false)));
     assert_eq!(held["ambassadors"]["node1/haproxy"], "held", "{explained}");
     world.report(&json!({"n1:rng-1:80": "serving", "n1:rng-2:80": "serving"}));
 

@@ -78,6 +78,7 @@ impl Report {
             "applied_at": self.applied_at.map(rfc3339),
             "event_to_serving_ms": self.event_to_serving.map(|time| time.as_secs_f64() * 1000.0),
             "error": self.error.clone().or(unreachable),
+            "load_balancer": self.runtime.is_some(),
             "silent": silent,
             "upstreams": self.ambassador.as_ref().map(|ambassador| &ambassador.upstreams),
             "backends": told(backends),
@@ -134,15 +135,24 @@ impl Names {
         self.hash = self.of.as_ref().map(|wanted| text::sha256(wanted.text.as_bytes()));
         let Some(accepted) = &self.of else { return };
         let entries = accepted.asked.iter().filter_map(|question| accepted.snapshot.get(question));
-        for entry in entries {
-            let Data::Instances(instances) = &entry.data else { continue };
-            for one in instances {
-                let key = one.key();
-                // A template may name its servers by the IDs, too, where these are unique.
-                for name in BTreeSet::from([text::haproxy_name(&one.id), text::haproxy_name(&key)])
-                {
-                    self.keys.insert(name, (key.clone().into_owned(), None));
-                }
+        let instances: Vec<_> = entries
+            .filter_map(|entry| match &entry.data {
+                Data::Instances(instances) => Some(instances),
+                _ => None,
+            })
+            .flatten()
+            .collect();
+        for one in &instances {
+            let key = one.key().into_owned();
+            self.keys.insert(text::haproxy_name(&key), (key, None));
+        }
+        // A template may name its servers by the IDs, too; but what is somebody's key stays that.
+        for one in instances.iter().filter(|one| one.key() != one.id) {
+            let key = one.key();
+            let known = self.keys.entry(text::haproxy_name(&one.id));
+            let (of, left) = known.or_insert_with(|| (key.clone().into_owned(), None));
+            if *of == key {
+                *left = None;
             }
         }
     }
@@ -166,4 +176,42 @@ fn told(backends: BTreeMap<String, BTreeMap<String, &'static str>>) -> Value {
 
 pub(super) fn rfc3339(time: SystemTime) -> String {
     humantime::format_rfc3339_millis(time).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dependency::{Dependency, Service};
+    use crate::instance::Instance;
+    use crate::snapshot::Snapshot;
+
+    #[test]
+    fn servers_are_known_by_keys_and_by_ids_that_are_nobodys_key() {
+        let instance = |node: &str, id: &str| {
+            let (node, id) = (node.to_owned(), id.to_owned());
+            Arc::new(Instance { id, node, ..Instance::default() })
+        };
+        let rng = Dependency::Service(Service::named("rng"));
+        let all = vec![
+            instance("n1", "n1:rng-1:80"),
+            instance("n2", "n1:rng-1:80"),
+            instance("n2", "own"),
+        ];
+        let mut snapshot = Snapshot::default();
+        snapshot.update(&rng.clone().into(), Data::Instances(all), None, SystemTime::UNIX_EPOCH);
+        let wanted = Wanted {
+            text: "".into(),
+            asked: [rng].into(),
+            snapshot,
+            template: None,
+            left_out: BTreeSet::new(),
+        };
+        let report = Report { accepted: Some(Arc::new(wanted)), ..Report::default() };
+        let mut names = Names::default();
+        names.learn(&report);
+        let key = |server: &str| names.keys.get(server).map(|(key, _)| key.as_str());
+        assert_eq!(key("n1:rng-1:80"), Some("n1:rng-1:80"), "whatever a label says elsewhere");
+        assert_eq!(key(":n2:n1:rng-1:80"), Some(":n2:n1:rng-1:80"));
+        assert_eq!((key("own"), key(":n2:own")), (Some(":n2:own"), Some(":n2:own")));
+    }
 }
