@@ -41,7 +41,7 @@ pub(super) fn times(servers: usize) -> Result<Vec<Duration>> {
                 Outcome::Rendered(text) => {
                     times.push(started.elapsed());
                     let lines =
-                        text.lines().filter(|line| line.trim_start().starts_with("server web"));
+                        text.lines().filter(|line| line.trim_start().starts_with("server node"));
                     anyhow::ensure!(lines.count() == servers, "not {servers} servers");
                     break;
                 }
@@ -78,10 +78,12 @@ fn answer(
 }
 
 fn instance(number: usize) -> Result<Arc<Instance>> {
+    let node = format!("node{}", number % 100);
     Ok(Arc::new(Instance {
-        id: format!("web{number:05}"),
+        // As registrator calls them.
+        id: format!("{node}:web{number:05}:80"),
         name: "web".into(),
-        node: format!("node{}", number % 100),
+        node,
         address: format!("10.0.{}.{}", number / 250, number % 250 + 1),
         port: u16::try_from(1000 + number)?,
         tags: vec!["http".into()],
