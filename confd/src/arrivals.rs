@@ -85,7 +85,9 @@ impl Arrivals {
                     && self.followed.insert((event, instance.key().into_owned()))
                 {
                     let name = text::haproxy_name(&instance.key());
-                    self.by_id.insert(text::haproxy_name(&instance.id), name.clone());
+                    if instance.key() != instance.id {
+                        self.by_id.insert(text::haproxy_name(&instance.id), name.clone());
+                    }
                     self.rendered.insert(name, event);
                     let registered = time(instance, REGISTERED_TIME);
                     let registered = registered.and_then(|at| at.duration_since(event).ok());

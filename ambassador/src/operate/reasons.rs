@@ -53,9 +53,7 @@ pub(crate) fn explained(
     let (mut serving, mut other_ports) = (true, false);
     let key = entry.key();
     for document in documents {
-        let mut known = false;
         for (name, backend) in document.backends_of(&service.name, &[&key]) {
-            known = true;
             if !ports.belongs(entry, name) && !backend.has(&key) {
                 other_ports = true;
                 continue;
@@ -65,7 +63,7 @@ pub(crate) fn explained(
             ambassadors.insert(document.name(), word);
             reasons.extend(why);
         }
-        if !known && let Some(why) = document.lacks(&service.name) {
+        if let Some(why) = document.lacks(&service.name, &[&key]) {
             serving = false;
             ambassadors.insert(document.name(), "absent".to_owned());
             reasons.push(why);
@@ -89,9 +87,9 @@ pub(crate) fn explained(
     }
 }
 
-/// Tells whether an instance is one of UDP, as registrator tags such ports: no ambassador is to serve it.
+/// Tells whether an instance is at a port of UDP: no ambassador is to serve it.
 pub(crate) fn is_udp(entry: &ServiceEntry) -> bool {
-    entry.service.tags.iter().any(|tag| tag == "udp")
+    entry.service.tags.iter().any(|tag| tag == services::UDP)
 }
 
 /// Returns what Consul has against an instance.

@@ -107,8 +107,11 @@ impl Document {
         })
     }
 
-    /// Says why a service is not served here although it is to be, where nothing else about it is known.
-    pub(crate) fn lacks(&self, service: &str) -> Option<String> {
+    /// Says why a service is not served here although it is to be, where it has no backend that would tell.
+    pub(crate) fn lacks(&self, service: &str, instances: &[&str]) -> Option<String> {
+        if self.backends_of(service, instances).next().is_some() {
+            return None;
+        }
         let means = |one: &Upstream| {
             let ported = || format!("{}-{}", one.service, one.port) == service;
             one.service == service || one.written == service || ported()
@@ -139,7 +142,7 @@ impl Document {
             return Some(format!("{instance} is {} at {}", state.as_str(), self.name()));
         }
         if self.silent
-            && let Some(why) = self.lacks(service)
+            && let Some(why) = self.lacks(service, &[])
         {
             return Some(why);
         }
@@ -254,22 +257,26 @@ mod tests {
     fn who_is_to_serve_and_tells_nothing_is_not_taken_for_one_who_has_nothing_to_do_with_it() {
         let error = Some("cannot bind socket".to_owned());
         let hosts = Document { node: "n1".into(), id: "all".into(), error, ..Document::default() };
-        assert_eq!(hosts.lacks("rng"), None, "no load balancer, whatever is wrong with it");
+        assert_eq!(hosts.lacks("rng", &[]), None, "no load balancer, whatever is wrong with it");
         let shared = Document { load_balancer: true, ..hosts };
-        assert_eq!(shared.lacks("rng").unwrap(), "n1/all: cannot bind socket");
+        assert_eq!(shared.lacks("rng", &[]).unwrap(), "n1/all: cannot bind socket");
         assert_eq!(shared.keeps("rng", "a"), None, "it does not even run");
         let silent = Document { silent: true, ..shared.clone() };
         assert!(silent.keeps("rng", "a").is_some());
         let fine = Document { error: None, ..shared.clone() };
-        assert_eq!(fine.lacks("rng"), None, "everything is as it should be, and there is no rng");
+        assert_eq!(
+            fine.lacks("rng", &[]),
+            None,
+            "everything is as it should be, and there is no rng"
+        );
         let other = [("http_x".to_owned(), Backend::States(BTreeMap::new()))];
         let other = Document { backends: other.into(), ..shared.clone() };
-        assert_eq!(other.lacks("rng"), None, "the error is about something else");
+        assert_eq!(other.lacks("rng", &[]), None, "the error is about something else");
         let asks = Upstream { service: "my-db".into(), written: "my_db".into(), port: 80 };
         let own = Document { upstreams: Some(vec![asks]), silent: true, ..shared };
         let named = [("db".to_owned(), Backend::States(BTreeMap::new()))];
         let named = Document { error: None, backends: named.into(), ..own.clone() };
-        assert_eq!(named.lacks("my-db"), None, "a template that names its backends otherwise");
+        assert_eq!(named.lacks("my-db", &[]), None, "a template that names its backends otherwise");
         for (service, lacks) in [
             ("my-db", true),
             ("my_db", true),
@@ -277,7 +284,7 @@ mod tests {
             ("my-db-81", false),
             ("x", false),
         ] {
-            assert_eq!(own.lacks(service).is_some(), lacks, "{service}");
+            assert_eq!(own.lacks(service, &[]).is_some(), lacks, "{service}");
             assert_eq!(own.keeps(service, "a").is_some(), lacks, "{service}");
         }
     }

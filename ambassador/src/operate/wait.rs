@@ -61,9 +61,7 @@ fn missing(subject: &Subject, word: &str, documents: &[Document]) -> Option<Stri
         let keys: Vec<_> = keys.iter().map(AsRef::as_ref).collect();
         let mut ambassadors = 0;
         for document in documents {
-            if document.backends_of(service, &keys).next().is_none()
-                && let Some(missing) = document.lacks(service)
-            {
+            if let Some(missing) = document.lacks(service, &keys) {
                 return Some(missing);
             }
             for (name, backend) in document.backends_of(service, &keys) {

@@ -109,17 +109,20 @@ async fn a_service_whose_port_is_taken_is_left_out_and_the_others_go_on() {
     bed.until_serving("tcp_taken", &["taken"]).await;
 }
 
+/// Has the stock resource reload HAProxy no sooner than this after the last time.
+fn reload_seldom(bed: &Bed, interval: &str) {
+    let file = "conf.d/haproxy.toml";
+    let text = fs::read_to_string(bed.confdir().join(file)).unwrap();
+    let usual = "reload_min_interval = \"1s\"";
+    assert!(text.contains(usual), "{text}");
+    bed.write(file, &text.replace(usual, &format!("reload_min_interval = {interval:?}")));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_haproxy_refuses_to_load_does_not_stay_on_the_disk_though_nobody_knows_what_it_runs() {
     let mut bed = Bed::new();
-    let path = bed.confdir().join("conf.d/haproxy.toml");
-    let text = fs::read_to_string(&path).unwrap();
-    assert!(text.contains("reload_min_interval = \"1s\""), "{text}");
     // Long enough for what follows to come before the next reload.
-    bed.write(
-        "conf.d/haproxy.toml",
-        &text.replace("reload_min_interval = \"1s\"", "reload_min_interval = \"8s\""),
-    );
+    reload_seldom(&bed, "8s");
     let nothing = "defaults\n    mode http\n    timeout connect 1s\n    timeout client 1s\n    timeout server 1s\n";
     let port = "{{ key_or(path=\"port\", default=\"0\") }}";
     let text = format!("{nothing}frontend f\n    bind 127.0.0.1:{port}\n");
@@ -256,13 +259,7 @@ async fn a_question_that_consul_does_not_take_is_a_mistake_in_a_line_of_its_temp
 async fn servers_come_and_go_while_a_reload_has_to_wait() {
     let web = Web::start("a").unwrap();
     let mut bed = Bed::new();
-    let path = bed.confdir().join("conf.d/haproxy.toml");
-    let text = fs::read_to_string(&path).unwrap();
-    assert!(text.contains("reload_min_interval = \"1s\""), "{text}");
-    bed.write(
-        "conf.d/haproxy.toml",
-        &text.replace("reload_min_interval = \"1s\"", "reload_min_interval = \"1h\""),
-    );
+    reload_seldom(&bed, "1h");
     bed.register("web", "a", web.address(), &["http"]).await;
     bed.start();
     bed.until_serving("http_web", &["a"]).await;

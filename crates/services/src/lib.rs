@@ -42,3 +42,4 @@ pub use model::{
 pub use name::is_called;
 pub use operator_tags::OperatorTags;
 pub use ports::{Binding, Port, Protocol};
+pub use tags::UDP;

@@ -9,6 +9,9 @@ use crate::warnings::Warnings;
 /// As many tags are taken; a longer list is a mistake, or an attack.
 const LIMIT: usize = 128;
 
+/// The tag of every instance at a port of UDP.
+pub const UDP: &str = "udp";
+
 /// Returns the tags of the instance at `port`: its own, then the operator's, then `udp`.
 pub(crate) fn tags(
     subject: &Subject<'_>,
@@ -17,7 +20,7 @@ pub(crate) fn tags(
     warnings: &mut Warnings,
 ) -> Vec<String> {
     let own = split(settings.get("TAGS").unwrap_or_default());
-    let udp = port.filter(|port| port.protocol == Protocol::Udp).map(|_| "udp".to_owned());
+    let udp = port.filter(|port| port.protocol == Protocol::Udp).map(|_| UDP.to_owned());
     let mut tags: Vec<String> = Vec::new();
     for tag in own.into_iter().chain(subject.options.tags.iter().cloned()).chain(udp) {
         let tag = tag.trim();
