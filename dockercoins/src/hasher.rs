@@ -17,11 +17,11 @@ use crate::{server, shutdown};
 /// How long a digest takes.
 const DELAY: Duration = Duration::from_millis(100);
 
-/// Serves until `token` is cancelled, and then the requests that are under way.
+/// Serves until `token` is cancelled, and then a moment longer: what comes meanwhile and what is under way.
 pub async fn run(listener: TcpListener, token: CancellationToken) -> std::io::Result<()> {
     let routes = Router::new().route("/", get(async || server::greeting("HASHER")).post(hash));
     let serving = axum::serve(listener, routes)
-        .with_graceful_shutdown(token.clone().cancelled_owned())
+        .with_graceful_shutdown(shutdown::lingered(token.clone()))
         .into_future();
     shutdown::within_grace(&token, serving).await.unwrap_or(Ok(()))
 }

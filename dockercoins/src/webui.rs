@@ -28,7 +28,7 @@ pub struct Args {
     pub(crate) redis: String,
 }
 
-/// Serves until `token` is cancelled, and then the requests that are under way.
+/// Serves until `token` is cancelled, and then a moment longer: what comes meanwhile and what is under way.
 pub async fn run(
     listener: TcpListener,
     redis: &str,
@@ -43,7 +43,7 @@ pub async fn run(
         .route("/json", get(numbers))
         .with_state(store);
     let serving = axum::serve(listener, routes)
-        .with_graceful_shutdown(token.clone().cancelled_owned())
+        .with_graceful_shutdown(shutdown::lingered(token.clone()))
         .into_future();
     Ok(shutdown::within_grace(&token, serving).await.unwrap_or(Ok(()))?)
 }
