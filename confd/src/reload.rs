@@ -1,10 +1,11 @@
 //! Notices that resources or templates should be read again: they were edited, or SIGHUP says so.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use notify::event::{AccessKind, AccessMode};
+use notify::event::{AccessKind, AccessMode, ModifyKind};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
@@ -14,6 +15,8 @@ use tokio::time::Instant;
 const QUIET: Duration = Duration::from_millis(60);
 /// A folder that is never quiet is read at least this often.
 const LONGEST: Duration = Duration::from_millis(600);
+/// How long a file is waited for that somebody writes and has not closed: what is written in place is empty at first.
+const WRITTEN: Duration = Duration::from_secs(10);
 
 /// Why everything is read again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,10 +27,41 @@ pub enum Reason {
     Edit,
 }
 
+/// What is noticed in the folder.
+#[derive(Default)]
+struct Edits {
+    noticed: Notify,
+    /// Files that were written to and are not closed yet.
+    unfinished: Mutex<BTreeSet<PathBuf>>,
+}
+
+impl Edits {
+    fn notice(&self, event: &notify::Event) {
+        let mut unfinished = self.unfinished.lock().unwrap_or_else(PoisonError::into_inner);
+        match event.kind {
+            EventKind::Modify(ModifyKind::Data(_)) => unfinished.extend(event.paths.clone()),
+            EventKind::Access(AccessKind::Close(AccessMode::Write))
+            | EventKind::Modify(ModifyKind::Name(_))
+            | EventKind::Remove(_) => unfinished.retain(|path| !event.paths.contains(path)),
+            // Reading the files must not be a reason to read them again.
+            EventKind::Access(_) => return,
+            // Events were lost, of ends perhaps.
+            _ if event.need_rescan() => unfinished.clear(),
+            _ => {}
+        }
+        drop(unfinished);
+        self.noticed.notify_one();
+    }
+
+    fn unfinished(&self) -> BTreeSet<PathBuf> {
+        self.unfinished.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 /// Waits for reasons to read again.
 pub struct Reasons {
     hangup: Signal,
-    edited: Arc<Notify>,
+    edits: Arc<Edits>,
     /// When the first edit was noticed that was not told yet: who waits may be called away.
     untold: Option<Instant>,
     /// `None` where the system cannot watch the folder; SIGHUP is left then.
@@ -37,42 +71,46 @@ pub struct Reasons {
 impl Reasons {
     /// Starts to watch `confdir` and everything below.
     pub fn new(confdir: &Path) -> std::io::Result<Self> {
-        let edited = Arc::new(Notify::new());
-        let watcher = watcher(confdir, Arc::clone(&edited))
+        let edits = Arc::new(Edits::default());
+        let watcher = watcher(confdir, Arc::clone(&edits))
             .inspect_err(|error| {
                 tracing::warn!(confdir = %confdir.display(), %error, "cannot be watched: only SIGHUP reloads");
             })
             .ok();
-        Ok(Self { hangup: signal(SignalKind::hangup())?, edited, untold: None, _watcher: watcher })
+        Ok(Self { hangup: signal(SignalKind::hangup())?, edits, untold: None, _watcher: watcher })
     }
 
-    /// Returns when there is a reason, and it has been quiet since.
+    /// Returns when there is a reason, it has been quiet since, and no file is only half written.
     pub async fn next(&mut self) -> Reason {
         if self.untold.is_none() {
             tokio::select! {
                 _ = self.hangup.recv() => return Reason::Hangup,
-                () = self.edited.notified() => self.untold = Some(Instant::now()),
+                () = self.edits.noticed.notified() => self.untold = Some(Instant::now()),
             }
         }
-        let longest = self.untold.unwrap_or_else(Instant::now) + LONGEST;
-        let settled =
-            async { while tokio::time::timeout(QUIET, self.edited.notified()).await.is_ok() {} };
-        // Long enough or quiet: either is a good moment.
-        drop(tokio::time::timeout_at(longest, settled).await);
+        let begun = self.untold.unwrap_or_else(Instant::now);
+        loop {
+            let noticed = tokio::time::timeout(QUIET, self.edits.noticed.notified()).await;
+            let unfinished = self.edits.unfinished();
+            if let Some(path) = unfinished.first() {
+                if begun.elapsed() >= WRITTEN {
+                    tracing::warn!(path = %path.display(), "read as it is: somebody still writes to it");
+                    self.edits.unfinished.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                    break;
+                }
+            } else if noticed.is_err() || begun.elapsed() >= LONGEST {
+                break;
+            }
+        }
         self.untold = None;
         Reason::Edit
     }
 }
 
-fn watcher(confdir: &Path, edited: Arc<Notify>) -> notify::Result<RecommendedWatcher> {
+fn watcher(confdir: &Path, edits: Arc<Edits>) -> notify::Result<RecommendedWatcher> {
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        // Reading the files must not be a reason to read them again.
-        let matters = event.is_ok_and(|event| match event.kind {
-            EventKind::Access(kind) => kind == AccessKind::Close(AccessMode::Write),
-            _ => true,
-        });
-        if matters {
-            edited.notify_one();
+        if let Ok(event) = event {
+            edits.notice(&event);
         }
     })?;
     watcher.watch(confdir, RecursiveMode::Recursive)?;
@@ -81,6 +119,8 @@ fn watcher(confdir: &Path, edited: Arc<Notify>) -> notify::Result<RecommendedWat
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
 
     /// Far more than a file system takes to tell.
@@ -103,6 +143,32 @@ mod tests {
         std::fs::read(&path).unwrap();
         let again = tokio::time::timeout(SILENCE, reasons.next()).await;
         assert!(again.is_err(), "reading was taken for an edit");
+    }
+
+    #[tokio::test]
+    async fn what_is_written_in_place_is_an_edit_when_it_is_closed_or_gone_or_takes_too_long() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, other) = (folder.path().join("a"), folder.path().join("b"));
+        std::fs::write(&path, "one").unwrap();
+        let mut reasons = Reasons::new(folder.path()).unwrap();
+        for gone in [false, true] {
+            let mut file = std::fs::File::create(&path).unwrap();
+            file.write_all(b"tw").unwrap();
+            assert!(tokio::time::timeout(LONGEST * 2, reasons.next()).await.is_err());
+            std::fs::write(&other, "whole").unwrap();
+            assert!(tokio::time::timeout(LONGEST * 2, reasons.next()).await.is_err());
+            if gone {
+                std::fs::rename(&path, &other).unwrap();
+            }
+            file.write_all(b"o").unwrap();
+            drop(file);
+            assert_eq!(tokio::time::timeout(WRITTEN / 2, reasons.next()).await, Ok(Reason::Edit));
+        }
+        let mut file = std::fs::File::create(&path).unwrap();
+        file.write_all(b"three").unwrap();
+        assert!(tokio::time::timeout(LONGEST * 2, reasons.next()).await.is_err());
+        assert_eq!(tokio::time::timeout(LIMIT, reasons.next()).await, Ok(Reason::Edit));
+        drop(file);
     }
 
     #[tokio::test]

@@ -86,6 +86,12 @@ impl Templates {
         let own = folder.join(&resource.src);
         let source =
             std::fs::read_to_string(&own).map_err(|source| Error::Read { path: own, source })?;
+        if source.is_empty() {
+            let message = format!(
+                "{template} is empty: is it being written? A template of an empty file says so, with {{# a comment #}}"
+            );
+            return Err(Error::Template { message });
+        }
         let mut sources = vec![(template.clone(), source)];
         others(&folder, &folder, &template, &mut sources)?;
         let (used, reads_files) = uses::of(&template, &sources);

@@ -1,5 +1,7 @@
 //! Resources and templates are edited while the daemon runs, well and badly.
 
+use std::io::{Seek as _, Write as _};
+
 use nix::sys::signal::Signal;
 use testbed::haproxy::Web;
 
@@ -32,6 +34,36 @@ async fn a_broken_template_is_reported_and_what_runs_goes_on() {
     bed.until_serving("http_web", &["a", "b"]).await;
     assert_eq!(bed.reloads(), reloads);
     assert!(bed.metric("confd_rejections_total").await >= 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_template_that_is_written_in_place_is_read_when_it_is_whole() {
+    let web = Web::start("a").unwrap();
+    let mut bed = Bed::new();
+    bed.register("web", "a", web.address(), &["http"]).await;
+    bed.start();
+    bed.until_serving("http_web", &["a"]).await;
+    let (good, reloads) = (bed.template(), bed.reloads());
+    let path = bed.confdir().join("templates/haproxy.cfg.tera");
+    // Empty, then the half of it, as whoever writes it is held up.
+    let mut file = std::fs::File::create(&path).unwrap();
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    file.write_all(good.split_at(good.find("frontend").unwrap()).0.as_bytes()).unwrap();
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    assert_eq!(bed.reloads(), reloads, "{}", bed.log());
+    file.rewind().unwrap();
+    file.write_all(format!("{good}\nbackend edited\n    mode http\n").as_bytes()).unwrap();
+    drop(file);
+    bed.until("the whole is live", |bed| {
+        bed.haproxy.command("show backend").unwrap().contains("edited")
+    })
+    .await;
+    // Nor is one live that stays empty, which is somebody's accident.
+    std::fs::write(&path, "").unwrap();
+    bed.until("it is named", |bed| bed.log().contains("haproxy.cfg.tera is empty")).await;
+    bed.register("web", "b", web.address(), &["http"]).await;
+    bed.until_serving("http_web", &["a", "b"]).await;
+    assert_eq!(bed.reloads(), reloads + 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
