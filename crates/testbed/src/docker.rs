@@ -13,7 +13,7 @@ mod remains;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -49,6 +49,8 @@ pub struct Docker {
     reaper: Process,
     /// Process 1 of the namespaces, as seen from outside.
     init: i32,
+    /// Whether it was killed once.
+    killed: AtomicBool,
 }
 
 impl Docker {
@@ -113,7 +115,8 @@ impl Docker {
         let reaper = Process::spawn(&unshare, Some(&log))?;
         let init = first_child(reaper.pid())?;
         let args = args.iter().map(ToString::to_string).collect();
-        let engine = Self { folder, args, programs, podman, reaper, init };
+        let engine =
+            Self { folder, args, programs, podman, reaper, init, killed: AtomicBool::new(false) };
         engine.launch()?;
         engine.import()?;
         Ok(engine)
@@ -240,7 +243,12 @@ pub fn shared() -> MutexGuard<'static, Docker> {
     static ENGINE: OnceLock<Mutex<Docker>> = OnceLock::new();
     let engine =
         ENGINE.get_or_init(|| Mutex::new(Docker::start().expect("the shared engine starts")));
-    let engine = engine.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut engine = engine.lock().unwrap_or_else(PoisonError::into_inner);
+    // A container that was being made or removed when its engine was killed may live on unknown to it, with an address that
+    // another one gets.
+    if engine.killed.load(Ordering::Relaxed) {
+        *engine = Docker::start().expect("another engine starts");
+    }
     engine.clear().expect("the shared engine can be cleared");
     engine
 }

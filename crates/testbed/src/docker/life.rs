@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::process::Stdio;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
@@ -29,6 +30,7 @@ impl Docker {
 
     /// Kills the engine, as a crash would; containers go on.
     pub fn kill(&self) -> anyhow::Result<()> {
+        self.killed.store(true, Ordering::Relaxed);
         self.end("-KILL")
     }
 
