@@ -33,7 +33,7 @@ pub(crate) fn draw(results: &[(Shape, Vec<Row>)], folder: &Path) -> Result<()> {
         .y_desc("change until every file is right, median (ms); hollow: fell behind")
         .draw()?;
     lines(&mut chart, results, true, |row| row.median.as_secs_f64() * 1000.0)?;
-    legend(&mut chart)?;
+    legend(&mut chart, SeriesLabelPosition::LowerRight)?;
     canvas.present()?;
 
     let file = folder.join("scale-cost.svg");
@@ -58,7 +58,8 @@ pub(crate) fn draw(results: &[(Shape, Vec<Row>)], folder: &Path) -> Result<()> {
     chart.configure_mesh().x_desc("changes per second").y_desc("MiB").draw()?;
     lines(&mut chart, results, true, |row| real(row.memory.0))?;
     lines(&mut chart, results, false, |row| real(row.memory.1))?;
-    legend(&mut chart)?;
+    // Between Consul's lines and those of confd.
+    legend(&mut chart, SeriesLabelPosition::Coordinate(87, 165))?;
     Ok(canvas.present()?)
 }
 
@@ -96,14 +97,14 @@ where
     Ok(())
 }
 
-fn legend<'a, X, Y>(chart: &mut Chart<'a, 'a, X, Y>) -> Result<()>
+fn legend<'a, X, Y>(chart: &mut Chart<'a, 'a, X, Y>, position: SeriesLabelPosition) -> Result<()>
 where
     X: Ranged<ValueType = f64>,
     Y: Ranged<ValueType = f64>,
 {
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::LowerRight)
+        .position(position)
         .background_style(WHITE.mix(0.8))
         .border_style(BLACK)
         .draw()?;
