@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use notify::event::{AccessKind, AccessMode, ModifyKind};
@@ -37,7 +37,7 @@ struct Edits {
 
 impl Edits {
     fn notice(&self, event: &notify::Event) {
-        let mut unfinished = self.unfinished.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unfinished = self.unfinished();
         match event.kind {
             EventKind::Modify(ModifyKind::Data(_)) => unfinished.extend(event.paths.clone()),
             EventKind::Access(AccessKind::Close(AccessMode::Write))
@@ -53,8 +53,8 @@ impl Edits {
         self.noticed.notify_one();
     }
 
-    fn unfinished(&self) -> BTreeSet<PathBuf> {
-        self.unfinished.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn unfinished(&self) -> MutexGuard<'_, BTreeSet<PathBuf>> {
+        self.unfinished.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -90,16 +90,16 @@ impl Reasons {
         }
         let begun = self.untold.unwrap_or_else(Instant::now);
         loop {
-            let noticed = tokio::time::timeout(QUIET, self.edits.noticed.notified()).await;
-            let unfinished = self.edits.unfinished();
-            if let Some(path) = unfinished.first() {
-                if begun.elapsed() >= WRITTEN {
+            let quiet = tokio::time::timeout(QUIET, self.edits.noticed.notified()).await.is_err();
+            let mut unfinished = self.edits.unfinished();
+            match unfinished.first() {
+                None if quiet || begun.elapsed() >= LONGEST => break,
+                Some(path) if begun.elapsed() >= WRITTEN => {
                     tracing::warn!(path = %path.display(), "read as it is: somebody still writes to it");
-                    self.edits.unfinished.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                    unfinished.clear();
                     break;
                 }
-            } else if noticed.is_err() || begun.elapsed() >= LONGEST {
-                break;
+                _ => {}
             }
         }
         self.untold = None;

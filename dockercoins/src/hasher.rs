@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::{server, shutdown};
+use crate::server;
 
 /// How long a digest takes.
 const DELAY: Duration = Duration::from_millis(100);
@@ -20,10 +20,7 @@ const DELAY: Duration = Duration::from_millis(100);
 /// Serves until `token` is cancelled, and then a moment longer: what comes meanwhile and what is under way.
 pub async fn run(listener: TcpListener, token: CancellationToken) -> std::io::Result<()> {
     let routes = Router::new().route("/", get(async || server::greeting("HASHER")).post(hash));
-    let serving = axum::serve(listener, routes)
-        .with_graceful_shutdown(shutdown::lingered(token.clone()))
-        .into_future();
-    shutdown::within_grace(&token, serving).await.unwrap_or(Ok(()))
+    server::serve(listener, routes, &token).await
 }
 
 /// Answers with the digest of the body, which may be of any length and is never held as a whole.

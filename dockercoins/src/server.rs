@@ -2,13 +2,22 @@
 
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use anyhow::Context;
+use axum::Router;
 use tokio::net::{TcpListener, TcpSocket};
+use tokio_util::sync::CancellationToken;
+
+use crate::shutdown;
 
 /// Connections that may wait to be accepted. rng serves one at a time, so its clients queue here;
 /// a client that finds the queue full only tries again after a second, then two, then four.
 const BACKLOG: u32 = 1024;
+
+/// How long connections are accepted after the signal: load balancers hear of it from registrator, and what they send
+/// until then would be reset.
+const LINGER: Duration = Duration::from_millis(300);
 
 /// Where a server listens.
 #[derive(Clone, Debug, clap::Args)]
@@ -47,6 +56,23 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 fn without_ipv6(error: &std::io::Error) -> bool {
     error.kind() == ErrorKind::AddrNotAvailable
         || error.raw_os_error() == Some(nix::errno::Errno::EAFNOSUPPORT as i32)
+}
+
+/// Serves many at a time until `token` is cancelled, a moment longer whoever comes then, and what is under way.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    routes: Router,
+    token: &CancellationToken,
+) -> std::io::Result<()> {
+    let closes = {
+        let token = token.clone();
+        async move {
+            token.cancelled().await;
+            tokio::time::sleep(LINGER).await;
+        }
+    };
+    let serving = axum::serve(listener, routes).with_graceful_shutdown(closes).into_future();
+    shutdown::within_grace(token, serving).await.unwrap_or(Ok(()))
 }
 
 /// Returns what the server `name` says on `/`, with the name of the host that it runs on.

@@ -9,10 +9,6 @@ use tokio_util::sync::CancellationToken;
 /// How long work that was begun may go on: the whole stop has to stay well under a second.
 pub const GRACE: Duration = Duration::from_millis(850);
 
-/// How long a server accepts connections after the signal: who stops a container tells registrator and the engine's other
-/// listeners with the same signal, and what load balancers send until they have heard of it is served, not reset.
-const LINGER: Duration = Duration::from_millis(300);
-
 /// Returns a token that SIGTERM and SIGINT cancel; a stubborn program ignores SIGTERM.
 pub fn token(stubborn: bool) -> anyhow::Result<CancellationToken> {
     if !stubborn {
@@ -30,12 +26,6 @@ pub fn token(stubborn: bool) -> anyhow::Result<CancellationToken> {
         cancel.cancel();
     });
     Ok(token)
-}
-
-/// Waits until a server is to accept no more connections.
-pub async fn lingered(token: CancellationToken) {
-    token.cancelled().await;
-    tokio::time::sleep(LINGER).await;
 }
 
 /// Runs `work` to its end, or until [`GRACE`] has passed since `token` was cancelled.

@@ -12,8 +12,8 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::server;
 use crate::store::Store;
-use crate::{server, shutdown};
 
 /// How long redis may take. It is asked twice at most, and the browser is to know within two seconds.
 const STORE_LIMIT: Duration = Duration::from_millis(800);
@@ -42,10 +42,7 @@ pub async fn run(
         .route("/graph.js", page("text/javascript", include_str!("page/graph.js")))
         .route("/json", get(numbers))
         .with_state(store);
-    let serving = axum::serve(listener, routes)
-        .with_graceful_shutdown(shutdown::lingered(token.clone()))
-        .into_future();
-    Ok(shutdown::within_grace(&token, serving).await.unwrap_or(Ok(()))?)
+    Ok(server::serve(listener, routes, &token).await?)
 }
 
 /// Returns a route to a part of the page. Browsers ask again each time: a new version is seen at once.

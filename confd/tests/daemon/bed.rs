@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use consul::{Client, Config, Registration};
 use testbed::consul::Consul;
-use testbed::haproxy::{Haproxy, Program, programs};
+use testbed::haproxy::{Haproxy, Program, Web, programs};
 use testbed::port::free_port;
 use testbed::process::Process;
 
@@ -54,6 +54,16 @@ impl Bed {
     /// The same with a Consul that is not the usual one.
     pub(crate) fn with(consul: Consul) -> Self {
         Self::of(consul, &programs()[0])
+    }
+
+    /// The same with confd, which has brought in the instance `a` of the service `web`.
+    pub(crate) async fn serving_web() -> (Self, Web) {
+        let web = Web::start("a").unwrap();
+        let mut bed = Self::new();
+        bed.register("web", "a", web.address(), &["http"]).await;
+        bed.start();
+        bed.until_serving("http_web", &["a"]).await;
+        (bed, web)
     }
 
     /// Brings Consul's index ahead of where a Consul without data begins: what counts as "newer" must be behind it.

@@ -9,11 +9,7 @@ use crate::bed::Bed;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broken_template_is_reported_and_what_runs_goes_on() {
-    let web = Web::start("a").unwrap();
-    let mut bed = Bed::new();
-    bed.register("web", "a", web.address(), &["http"]).await;
-    bed.start();
-    bed.until_serving("http_web", &["a"]).await;
+    let (bed, _web) = Bed::serving_web().await;
     let (good, reloads) = (bed.template(), bed.reloads());
     let file = std::fs::read_to_string(bed.haproxy.folder().join("haproxy.cfg")).unwrap();
     for (broken, words) in [
@@ -38,11 +34,7 @@ async fn a_broken_template_is_reported_and_what_runs_goes_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_template_that_is_written_in_place_is_read_when_it_is_whole() {
-    let web = Web::start("a").unwrap();
-    let mut bed = Bed::new();
-    bed.register("web", "a", web.address(), &["http"]).await;
-    bed.start();
-    bed.until_serving("http_web", &["a"]).await;
+    let (bed, web) = Bed::serving_web().await;
     let (good, reloads) = (bed.template(), bed.reloads());
     let path = bed.confdir().join("templates/haproxy.cfg.tera");
     // Empty, then the half of it, as whoever writes it is held up.
@@ -173,11 +165,7 @@ async fn the_one_service_that_breaks_the_configuration_is_left_out_and_named() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mistake_in_a_template_costs_no_service_its_traffic() {
-    let web = Web::start("a").unwrap();
-    let mut bed = Bed::new();
-    bed.register("web", "a", web.address(), &["http"]).await;
-    bed.start();
-    bed.until_serving("http_web", &["a"]).await;
+    let (mut bed, web) = Bed::serving_web().await;
     bed.until("it is remembered", |bed| bed.log().contains("generation=1")).await;
     // Only where there is a service, so that the text is right without it.
     let good = bed.template();

@@ -25,11 +25,7 @@ async fn consul_away_changes_nothing_and_its_return_is_noticed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_consul_confd_starts_from_what_was_accepted_last() {
-    let web = Web::start("a").unwrap();
-    let mut bed = Bed::new();
-    bed.register("web", "a", web.address(), &["http"]).await;
-    bed.start();
-    bed.until_serving("http_web", &["a"]).await;
+    let (mut bed, _web) = Bed::serving_web().await;
     bed.until("it is remembered", |bed| bed.log().contains(" accepted resource=")).await;
     bed.confd().stop().unwrap();
     bed.consul.kill().unwrap();

@@ -155,11 +155,7 @@ async fn what_haproxy_refuses_to_load_does_not_stay_on_the_disk_though_nobody_kn
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_folder_that_cannot_be_read_for_a_moment_changes_nothing() {
-    let web = Web::start("a").unwrap();
-    let mut bed = Bed::new();
-    bed.register("web", "a", web.address(), &["http"]).await;
-    bed.start();
-    bed.until_serving("http_web", &["a"]).await;
+    let (bed, web) = Bed::serving_web().await;
     let (folder, aside) = (bed.confdir().join("conf.d"), bed.confdir().join("aside"));
     fs::rename(&folder, &aside).unwrap();
     bed.until("it is missed", |bed| bed.log().contains("what was before stays")).await;
